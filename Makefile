@@ -1,0 +1,38 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types fmt requirements clean
+PY := .venv/bin/python
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and node_modules (nothing to do when they are up to date)
+	@PYTHON='$(PYTHON)' tools/setup.sh
+
+# In a terminal the sandbox gets a foreground process group of its own: Ctrl-C then reaches it and not make, which would
+# otherwise end with 130 whatever the sandbox returns.
+demo: setup ## Play the whole story in a browser: prints READY <url>, Ctrl-C ends it
+	@if [ -t 0 ] && (: </dev/tty) 2>/dev/null && command -v bash >/dev/null; then \
+		exec bash -mc '$(PY) -m sandbox; exit $$?'; fi; exec $(PY) -m sandbox
+
+test: setup ## Run the tests (ARGS="-k word" passes options to pytest)
+	@$(PY) -m pytest $(ARGS)
+
+lint: setup ## Check style and known mistakes
+	@$(PY) -m ruff check .
+
+types: setup ## Check types
+	@$(PY) -m mypy
+
+fmt: setup ## Mend what ruff can mend by itself
+	@$(PY) -m ruff check --fix .
+
+UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
+requirements: setup ## Compile the hashed requirement files again (ARGS=--upgrade for newest versions)
+	@$(PY) -m pip install --quiet --no-cache-dir --upgrade --target .cache/uv uv
+	@$(UV) $(ARGS) requirements.in -o requirements.txt
+	@$(UV) $(ARGS) requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove everything that set-up and the tests made
+	rm -rf .venv node_modules .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
