@@ -1,0 +1,1 @@
+"""Open Teams EHR connector for Cerner (Oracle Health)."""

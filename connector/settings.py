@@ -1,0 +1,289 @@
+"""Settings of a stamp, read from the environment once. Nothing else reads the environment.
+
+docs/configuration.md describes each name; a test keeps it, the sample and this file equal.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit
+
+from connector.regions import Region
+
+REGION_SETTINGS = (
+    "STORAGE",
+    "STORAGE__tableServiceUri",
+    "STORAGE__queueServiceUri",
+    "STORAGE__credential",
+    "STORAGE__clientId",
+    "COMMUNICATION_ENDPOINT",
+    "COMMUNICATION_KEY",
+)
+STAMP_SETTINGS = (
+    "CONNECTOR_ENVIRONMENT",
+    "CONNECTOR_PUBLIC_URL",
+    "CONNECTOR_REGIONS",
+    "CONNECTOR_TENANTS",
+    "CONNECTOR_SEALING_KEYS",
+    "CONNECTOR_WRAPPING_KEYS",
+    "ENTRA_AUTHORITY",
+    "ENTRA_CLIENT_ID",
+    "ENTRA_CLIENT_SECRET",
+    "ENTRA_IDENTITY_CLIENT_ID",
+    "GRAPH_URL",
+    "SMART_PROVIDER_CLIENT_ID",
+    "SMART_PROVIDER_CLIENT_SECRET",
+    "SMART_PATIENT_CLIENT_ID",
+    "SMART_PATIENT_CLIENT_SECRET",
+    "SMART_SYSTEM_CLIENT_ID",
+    "SMART_SYSTEM_CLIENT_SECRET",
+    "SMART_PRIVATE_KEYS",
+    "SMART_SCOPES_VERSION",
+)
+NAMES = STAMP_SETTINGS + tuple(f"{r.upper()}_{name}" for r in Region for name in REGION_SETTINGS)
+
+_AZURE_MARKERS = ("WEBSITE_INSTANCE_ID", "IDENTITY_ENDPOINT")
+_PUBLISHED_KEY_PREFIX = "sandbox"
+"""Key ids of the sandbox begin so; production refuses them."""
+
+
+class SettingsError(Exception):
+    """The settings cannot serve; the message lists every fault by name, never a value."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A 32-byte key and the id under which ciphertexts name it."""
+
+    id: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    region: Region
+    storage_connection: str | None
+    """Connection string (sandbox); None when identity is used."""
+    table_service_uri: str | None
+    queue_service_uri: str | None
+    identity_client_id: str | None
+    communication_endpoint: str | None
+    communication_key: str | None
+
+
+@dataclass(frozen=True)
+class SmartClient:
+    client_id: str
+    secret: str | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A stamp's settings, checked as a whole."""
+
+    environment: Literal["sandbox", "production"]
+    public_url: str
+    """Origin of every absolute URL we give out; no trailing slash."""
+    regions: tuple[RegionSettings, ...]
+    tenants: Mapping[str, tuple[str, ...]]
+    """Entra tenant id to the FHIR bases for which the stamp's own EHR credentials may be used."""
+    sealing_keys: tuple[Key, ...]
+    wrapping_keys: tuple[Key, ...]
+    entra_authority: str
+    entra_client_id: str
+    entra_client_secret: str | None
+    entra_identity_client_id: str | None
+    graph_url: str
+    smart_provider: SmartClient
+    smart_patient: SmartClient
+    smart_system: SmartClient
+    smart_private_keys: tuple[str, ...]
+    """PEM texts, newest first."""
+    smart_scopes_version: Literal["v1", "v2"]
+
+    @property
+    def sandbox(self) -> bool:
+        return self.environment == "sandbox"
+
+    def region(self, region: Region) -> RegionSettings:
+        for served in self.regions:
+            if served.region is region:
+                return served
+        raise LookupError(region)
+
+    def serves(self, region: Region) -> bool:
+        return any(served.region is region for served in self.regions)
+
+    def listed_bases(self, tenant_id: str) -> tuple[str, ...] | None:
+        """FHIR bases of a tenant on the operator's list; None when the tenant is not on it."""
+        return self.tenants.get(tenant_id)
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment. Raises SettingsError naming every fault at once."""
+    return _Reader(os.environ if environment is None else environment).settings()
+
+
+class _Reader:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._faults: list[str] = []
+
+    def _fault(self, name: str, what: str) -> None:
+        self._faults.append(f"{name} {what}")
+
+    def _optional(self, name: str) -> str | None:
+        return self._environment.get(name, "").strip() or None
+
+    def _required(self, name: str) -> str:
+        value = self._optional(name)
+        if value is None:
+            self._fault(name, "is missing")
+        return value or ""
+
+    def settings(self) -> Settings:
+        mode = self._required("CONNECTOR_ENVIRONMENT")
+        if mode not in ("", "sandbox", "production"):
+            self._fault("CONNECTOR_ENVIRONMENT", "must be sandbox or production")
+        sandbox = mode == "sandbox"
+        if sandbox:
+            for marker in _AZURE_MARKERS:
+                if marker in self._environment:
+                    self._fault("CONNECTOR_ENVIRONMENT", f"is sandbox, but {marker} says that this is Azure")
+        settings = Settings(
+            environment="sandbox" if sandbox else "production",
+            public_url=self._url("CONNECTOR_PUBLIC_URL", sandbox=sandbox).rstrip("/"),
+            regions=self._regions(sandbox=sandbox),
+            tenants=self._tenants(sandbox=sandbox),
+            sealing_keys=self._keys("CONNECTOR_SEALING_KEYS", sandbox=sandbox),
+            wrapping_keys=self._keys("CONNECTOR_WRAPPING_KEYS", sandbox=sandbox),
+            entra_authority=self._url("ENTRA_AUTHORITY", sandbox=sandbox).rstrip("/"),
+            entra_client_id=self._required("ENTRA_CLIENT_ID"),
+            entra_client_secret=self._optional("ENTRA_CLIENT_SECRET"),
+            entra_identity_client_id=self._optional("ENTRA_IDENTITY_CLIENT_ID"),
+            graph_url=self._url("GRAPH_URL", sandbox=sandbox).rstrip("/"),
+            smart_provider=self._smart("PROVIDER"),
+            smart_patient=self._smart("PATIENT"),
+            smart_system=self._smart("SYSTEM"),
+            smart_private_keys=self._private_keys(),
+            smart_scopes_version=self._scopes_version(),
+        )
+        if not (settings.entra_client_secret or settings.entra_identity_client_id):
+            self._fault("ENTRA_CLIENT_SECRET", "or ENTRA_IDENTITY_CLIENT_ID is needed")
+        if self._faults:
+            raise SettingsError("; ".join(self._faults))
+        return settings
+
+    def _url(self, name: str, *, sandbox: bool, value: str | None = None) -> str:
+        value = value or self._required(name)
+        if not value:
+            return ""
+        parts = urlsplit(value)
+        host = parts.hostname or ""
+        if sandbox and not _is_loopback(host):
+            self._fault(name, "must be a loopback address in the sandbox")
+        if not sandbox and (parts.scheme != "https" or not _is_public_name(host)):
+            self._fault(name, "must be https to a public host")
+        if parts.query or parts.fragment or parts.username:
+            self._fault(name, "must be a plain address")
+        return value
+
+    def _regions(self, *, sandbox: bool) -> tuple[RegionSettings, ...]:
+        names = [name.strip() for name in self._required("CONNECTOR_REGIONS").split(",") if name.strip()]
+        unknown = [name for name in names if name not in tuple(Region)]
+        if unknown:
+            self._fault("CONNECTOR_REGIONS", "may hold americas, emea, apac")
+        return tuple(self._region(Region(name), sandbox=sandbox) for name in names if name not in unknown)
+
+    def _region(self, region: Region, *, sandbox: bool) -> RegionSettings:
+        prefix = region.upper()
+        connection = self._optional(f"{prefix}_STORAGE")
+        tables = self._optional(f"{prefix}_STORAGE__tableServiceUri")
+        queues = self._optional(f"{prefix}_STORAGE__queueServiceUri")
+        if not connection and not (tables and queues):
+            self._fault(f"{prefix}_STORAGE", "or its __tableServiceUri and __queueServiceUri are missing")
+        for name, uri in (("tableServiceUri", tables), ("queueServiceUri", queues)):
+            if uri:
+                self._url(f"{prefix}_STORAGE__{name}", sandbox=sandbox, value=uri)
+        endpoint = self._optional(f"{prefix}_COMMUNICATION_ENDPOINT")
+        if endpoint:
+            self._url(f"{prefix}_COMMUNICATION_ENDPOINT", sandbox=sandbox, value=endpoint)
+        return RegionSettings(
+            region=region,
+            storage_connection=connection,
+            table_service_uri=tables,
+            queue_service_uri=queues,
+            identity_client_id=self._optional(f"{prefix}_STORAGE__clientId"),
+            communication_endpoint=endpoint,
+            communication_key=self._optional(f"{prefix}_COMMUNICATION_KEY"),
+        )
+
+    def _tenants(self, *, sandbox: bool) -> Mapping[str, tuple[str, ...]]:
+        text = self._required("CONNECTOR_TENANTS")
+        try:
+            listed = json.loads(text) if text else {}
+            tenants = {str(tid).lower(): tuple(str(base) for base in bases) for tid, bases in listed.items()}
+        except (ValueError, AttributeError, TypeError):
+            self._fault("CONNECTOR_TENANTS", 'must be JSON such as {"<tenant id>": ["<FHIR base URL>"]}')
+            return {}
+        if "*" in tenants or (not sandbox and any("*" in bases for bases in tenants.values())):
+            self._fault("CONNECTOR_TENANTS", "may hold * only as a FHIR base and only in the sandbox")
+        return tenants
+
+    def _keys(self, name: str, *, sandbox: bool) -> tuple[Key, ...]:
+        keys = []
+        for part in self._required(name).split(","):
+            key_id, separator, encoded = part.strip().partition(":")
+            if not part.strip():
+                continue
+            try:
+                value = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+            except (binascii.Error, ValueError):
+                value = b""
+            if not separator or not key_id or len(value) != 32:
+                self._fault(name, "must be id:key pairs, each key 32 bytes in base64url")
+            elif not sandbox and key_id.startswith(_PUBLISHED_KEY_PREFIX):
+                self._fault(name, "holds a key of the sandbox")
+            keys.append(Key(key_id, value))
+        if len({key.id for key in keys}) != len(keys):
+            self._fault(name, "names one key id twice")
+        return tuple(keys)
+
+    def _smart(self, who: str) -> SmartClient:
+        return SmartClient(self._required(f"SMART_{who}_CLIENT_ID"), self._optional(f"SMART_{who}_CLIENT_SECRET"))
+
+    def _private_keys(self) -> tuple[str, ...]:
+        text = (self._optional("SMART_PRIVATE_KEYS") or "").replace("\\n", "\n")
+        end = "-----END PRIVATE KEY-----"
+        return tuple(f"{block.strip()}\n{end}\n" for block in text.split(end) if block.strip())
+
+    def _scopes_version(self) -> Literal["v1", "v2"]:
+        value = self._optional("SMART_SCOPES_VERSION") or "v1"
+        if value not in ("v1", "v2"):
+            self._fault("SMART_SCOPES_VERSION", "must be v1 or v2")
+        return "v2" if value == "v2" else "v1"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_public_name(host: str) -> bool:
+    """A host name with a dot that is no address literal; what it resolves to is checked at each request."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return "." in host and not host.endswith((".local", ".internal", ".localhost"))
+    return False

@@ -1,0 +1,273 @@
+"""What every HTTP answer has in common: security headers, one error page, problem+json, a reference id, cookies."""
+
+from __future__ import annotations
+
+import functools
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import azure.functions as func
+
+from connector import logs
+from connector.errors import ConnectorError, RefusedError, TransientError
+
+Handler = Callable[[func.HttpRequest], func.HttpResponse]
+
+BODY_LIMIT = 256 * 1024
+"""Largest request body that any route reads, in bytes."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    # not no-referrer: that turns the Origin of our own forms into null, and browsers without Fetch metadata need it
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    "Permissions-Policy": "geolocation=(), payment=(), usb=()",
+}
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def content_security_policy(*, frame_ancestors: tuple[str, ...] = (), form_action: str | None = "'self'") -> str:
+    """Own scripts and styles only; framed by nobody unless a connection names its framers."""
+    framers = " ".join(frame_ancestors) or "'none'"
+    parts = [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        f"frame-ancestors {framers}",
+    ]
+    if form_action:
+        parts.append(f"form-action {form_action}")
+    return "; ".join(parts)
+
+
+@functools.lru_cache(maxsize=1)
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(template: str, /, **values: object) -> str:
+    text: str = _environment().get_template(template).render(**values)
+    return text
+
+
+def respond(
+    body: str | bytes = b"",
+    *,
+    status: int = 200,
+    mimetype: str = "text/html",
+    headers: Mapping[str, str] | None = None,
+    cookies: tuple[str, ...] = (),
+    csp: str | None = None,
+) -> func.HttpResponse:
+    merged = {**_HEADERS, "Content-Security-Policy": csp or content_security_policy(), **(headers or {})}
+    response = func.HttpResponse(body, status_code=status, mimetype=mimetype, charset="utf-8", headers=merged)
+    for cookie in cookies:
+        response.headers.add("Set-Cookie", cookie)
+    return response
+
+
+def page(
+    template: str, *, status: int = 200, cookies: tuple[str, ...] = (), csp: str | None = None, **values: object
+) -> func.HttpResponse:
+    return respond(render(template, **values), status=status, cookies=cookies, csp=csp)
+
+
+def redirect(location: str, *, cookies: tuple[str, ...] = (), csp: str | None = None) -> func.HttpResponse:
+    """303 See Other, so that a POST becomes a GET."""
+    return respond(status=303, headers={"Location": location}, cookies=cookies, csp=csp)
+
+
+def json_response(
+    value: object, *, status: int = 200, headers: Mapping[str, str] | None = None, cookies: tuple[str, ...] = ()
+) -> func.HttpResponse:
+    return respond(json.dumps(value), status=status, mimetype="application/json", headers=headers, cookies=cookies)
+
+
+def cookie(name: str, value: str, *, max_age_s: int, path: str = "/", same_site: str = "Lax") -> str:
+    """A Set-Cookie value that Azure's host passes unchanged: plain characters, Path always, Max-Age and no Expires."""
+    return f"{name}={value}; Path={path}; Max-Age={max_age_s}; Secure; HttpOnly; SameSite={same_site}"
+
+
+def read_cookie(request: func.HttpRequest, name: str) -> str | None:
+    for part in str(request.headers.get("Cookie", "")).split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value
+    return None
+
+
+def query(request: func.HttpRequest) -> dict[str, list[str]]:
+    """Repeated and empty parameters as they were sent: the host joins the first with commas and drops the second."""
+    return _fields(urlsplit(request.url).query, at_most=50)
+
+
+def query_one(request: func.HttpRequest, name: str) -> str | None:
+    """A parameter that may be given once; twice counts as not given."""
+    values = query(request).get(name, [])
+    return values[0] if len(values) == 1 and values[0] else None
+
+
+def form(request: func.HttpRequest) -> dict[str, str]:
+    """The fields of a posted form, each given once."""
+    fields = _fields(_body(request).decode("utf-8", "replace"), at_most=200)
+    return {name: values[0] for name, values in fields.items() if len(values) == 1}
+
+
+def _fields(encoded: str, *, at_most: int) -> dict[str, list[str]]:
+    try:
+        return parse_qs(encoded, keep_blank_values=True, max_num_fields=at_most)
+    except ValueError:
+        raise RefusedError("web.too_many_fields", "The request has too many fields.", title="Too many fields") from None
+
+
+def json_body(request: func.HttpRequest) -> Any:
+    try:
+        return json.loads(_body(request))
+    except (ValueError, RecursionError):
+        raise RefusedError("web.not_json", "The request body is not JSON.", title="Not JSON") from None
+
+
+def _body(request: func.HttpRequest) -> bytes:
+    body: bytes = request.get_body()
+    if len(body) > BODY_LIMIT:
+        raise RefusedError("web.too_large", "The request body is too large.", status=413, title="Too large")
+    return body
+
+
+def require_same_origin(request: func.HttpRequest, public_url: str) -> None:
+    """Refuse cross-site unsafe requests by Fetch metadata, else by Origin (W3C Fetch Metadata, RFC 6454)."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site in ("same-origin", "none"):
+        return
+    if site is None and request.headers.get("Origin") == public_url:
+        return
+    raise RefusedError(
+        "web.cross_site", "This request did not come from one of our own pages.", status=403, title="Not from our page"
+    )
+
+
+def bearer(request: func.HttpRequest) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return str(token).strip() or None if scheme.lower() == "bearer" else None
+
+
+def answers_with_page(handler: Handler) -> Handler:
+    """Errors become the error page; nothing of the error but its own text and a reference id is shown."""
+
+    @functools.wraps(handler)
+    def wrapped(req: func.HttpRequest) -> func.HttpResponse:
+        try:
+            return handler(req)
+        except Exception as error:
+            shown = _shown(error)
+            body = render("error.html", **shown)
+            csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
+            return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
+
+    return wrapped
+
+
+def answers_with_problem(handler: Handler) -> Handler:
+    """Errors become RFC 9457 problem details."""
+
+    @functools.wraps(handler)
+    def wrapped(req: func.HttpRequest) -> func.HttpResponse:
+        try:
+            return handler(req)
+        except Exception as error:
+            return problem(error)
+
+    return wrapped
+
+
+def problem(error: Exception) -> func.HttpResponse:
+    shown = _shown(error)
+    body = {
+        "type": "about:blank",
+        "title": shown["title"],
+        "status": shown["status"],
+        "detail": shown["message"],
+        "code": shown["code"],
+        "reference": shown["reference"],
+        "retry": shown["retry"],
+    }
+    body |= {name: shown[name] for name in ("vendor_code", "vendor_reference") if shown[name]}
+    if isinstance(error, RefusedError) and error.details:
+        body["errors"] = error.details
+    return respond(json.dumps(body), status=shown["status"], mimetype="application/problem+json", headers=_retry(error))
+
+
+def _retry(error: Exception) -> dict[str, str]:
+    if isinstance(error, TransientError) and error.retry_after_s:
+        return {"Retry-After": str(int(error.retry_after_s) + 1)}
+    return {}
+
+
+def _shown(error: Exception) -> dict[str, Any]:
+    """What a person may see of an error, logged under the same reference id."""
+    reference = secrets.token_hex(4)
+    if isinstance(error, ConnectorError):
+        logs.event(
+            "request.refused" if isinstance(error, RefusedError) else "request.failed",
+            reference=reference,
+            code=error.code,
+            vendor_status=error.vendor_status,
+            vendor_code=error.vendor_code,
+            vendor_reference=error.vendor_reference,
+        )
+    else:
+        logs.failure("request.error", error, reference=reference)
+    shown: dict[str, Any] = {
+        "reference": reference,
+        "vendor_code": getattr(error, "vendor_code", None),
+        "vendor_reference": getattr(error, "vendor_reference", None),
+    }
+    if isinstance(error, RefusedError):
+        return shown | {
+            "status": error.status,
+            "title": error.title,
+            "message": error.message,
+            "code": error.code,
+            "retry": False,
+        }
+    if isinstance(error, TransientError):
+        return shown | {
+            "status": 503,
+            "title": "Please try again in a moment",
+            "code": error.code,
+            "retry": True,
+            "message": "A service we depend on did not answer. Nothing was changed. Please try again.",
+        }
+    if isinstance(error, ConnectorError):
+        return shown | {
+            "status": 502,
+            "title": "We got an answer that we cannot use",
+            "code": error.code,
+            "retry": False,
+            "message": "A service we depend on refused or gave an unexpected answer. "
+            "Your administrator can find the cause with the reference below.",
+        }
+    return shown | {
+        "status": 500,
+        "title": "Something went wrong on our side",
+        "code": "internal",
+        "retry": False,
+        "message": "This is our fault. Please give your administrator the reference below.",
+    }
