@@ -1,0 +1,143 @@
+"""Configuration changes: versioned, audited in their own transaction, refused with the field that is wrong."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from connector import clock, tenants
+from connector.adapters.tables import RowExists
+from connector.errors import RefusedError
+from connector.tenants import ConnectionPatch, Department, SenderInput, store
+from sandbox.azurite import Azurite
+from tests.tenants.stamp import ACTOR, BASE, audit, connected, pinned, race, wanted
+
+DEPARTMENT = Department(name="Family Medicine", location_ids=["21570461"], time_zone="America/Chicago")
+
+
+def number(value: str = "+18005550100", kind: str = "phone_number") -> SenderInput:
+    return SenderInput(kind=kind, value=value, label="Main")  # type: ignore[arg-type]
+
+
+def test_each_change_leaves_one_audit_row_with_who_when_and_what(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    sender = tenants.add_sender(scope, number(), ACTOR)
+    made = connected(services, scope)
+    identity = made.value.id
+    made = tenants.set_departments(scope, identity, made.etag, [DEPARTMENT], ACTOR)
+    made = tenants.link_sender(scope, identity, made.etag, sender.id, ACTOR)
+    made = tenants.change_connection(scope, identity, made.etag, ConnectionPatch(messages_enabled=True), ACTOR)
+    assert (made.value.departments, made.value.sender_id) == ([DEPARTMENT], sender.id)
+    assert made.value.messages_enabled
+    assert audit(scope) == Counter(["sender.added", "connection.added", "connection.departments_set",
+                                    "connection.sender_linked", "connection.changed"])
+    newest, *_, oldest = scope.tables.query(tenants.CONFIGURATION, scope.tenant_id, start="audit.", end="audit/")
+    assert (oldest.text("action"), newest.text("action")) == ("sender.added", "connection.changed")
+    assert (newest.text("actor"), newest.text("target")) == (ACTOR.object_id, identity)
+
+
+def test_a_change_and_its_audit_row_stand_or_fall_together(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, scope = pinned(azurite)
+    made = connected(services, scope)
+    at = clock.now()
+    monkeypatch.setattr(store, "clock", SimpleNamespace(now=lambda: at))
+    monkeypatch.setattr(store, "secrets", SimpleNamespace(token_hex=lambda _: "00000000"))
+    changed = tenants.change_connection(scope, made.value.id, made.etag, ConnectionPatch(name="One"), ACTOR)
+    with pytest.raises(RowExists):  # the same audit key again
+        tenants.change_connection(scope, made.value.id, changed.etag, ConnectionPatch(name="Two"), ACTOR)
+    assert tenants.connection(scope, made.value.id) == changed
+    assert audit(scope)["connection.changed"] == 1
+
+
+def test_a_stale_version_changes_nothing(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    first = connected(services, scope)
+    second = tenants.change_connection(scope, first.value.id, first.etag, ConnectionPatch(name="Other"), ACTOR)
+    before = audit(scope)
+    for etag in first.etag, "*", 'W/"x"', "":
+        with pytest.raises(RefusedError) as refused:
+            tenants.change_connection(scope, first.value.id, etag, ConnectionPatch(name="Lost"), ACTOR)
+        assert refused.value.status == 412
+    assert tenants.connection(scope, first.value.id) == second
+    assert audit(scope) == before
+
+
+def test_of_eight_who_change_the_same_version_one_wins(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    made = connected(services, scope)
+    outcomes = race([
+        lambda n=n: tenants.change_connection(
+            scope, made.value.id, made.etag, ConnectionPatch(name=f"Name {n}"), ACTOR).value.name
+        for n in range(8)])
+    won = [one for one in outcomes if isinstance(one, str)]
+    assert won == [tenants.connection(scope, made.value.id).value.name]
+    assert [one.status for one in outcomes if isinstance(one, RefusedError)] == [412] * 7
+    assert audit(scope)["connection.changed"] == 1
+
+
+def test_a_base_must_be_listed_and_belongs_to_one_connection(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    for field in "fhir_base_url", "patient_fhir_base_url":
+        with pytest.raises(RefusedError) as refused:
+            connected(services, scope, **{field: "http://127.0.0.1:1/r4/other"})
+        assert refused.value.status == 403
+        assert list(refused.value.details) == [field]
+    assert not audit(scope)
+    connected(services, scope)
+    with pytest.raises(RefusedError) as duplicate:
+        connected(services, scope, fhir_base_url=BASE + "/")
+    assert (duplicate.value.status, len(tenants.connections(scope))) == (409, 1)
+
+
+@pytest.mark.parametrize(("changes", "missing"), [
+    ({"environment": "test"}, {"messages.allowed_numbers", "sender_id", "departments"}),
+    ({}, {"sender_id", "departments"}),
+])
+def test_sending_begins_only_when_all_is_there(azurite: Azurite, changes: dict[str, str], missing: set[str]) -> None:
+    services, scope = pinned(azurite)
+    made = connected(services, scope, **changes)
+    with pytest.raises(RefusedError) as refused:
+        tenants.change_connection(scope, made.value.id, made.etag, ConnectionPatch(messages_enabled=True), ACTOR)
+    assert (refused.value.status, set(refused.value.details)) == (422, missing)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("phone_number", "8005550100"), ("phone_number", "+1800"),
+                                             ("phone_number", "Nordlys"), ("alphanumeric", "12345"),
+                                             ("alphanumeric", "Twelve chars"), ("alphanumeric", "Besøg"),
+                                             ("alphanumeric", "a-b")])
+def test_a_sender_must_be_able_to_send(azurite: Azurite, kind: str, value: str) -> None:
+    _, scope = pinned(azurite)
+    with pytest.raises(RefusedError) as refused:
+        tenants.add_sender(scope, number(value, kind), ACTOR)
+    assert (refused.value.status, list(refused.value.details)) == (422, ["value"])
+    assert tenants.senders(scope) == []
+
+
+def test_a_sender_is_added_once_in_its_one_form_and_linked_by_its_id(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    assert tenants.add_sender(scope, number("+1 800-555-0100"), ACTOR).value == "+18005550100"
+    with pytest.raises(RefusedError) as refused:
+        tenants.add_sender(scope, number(), ACTOR)
+    assert refused.value.status == 409
+    made = connected(services, scope)
+    with pytest.raises(RefusedError) as unknown:
+        tenants.link_sender(scope, made.value.id, made.etag, "ffffffff", ACTOR)
+    assert unknown.value.status == 422
+
+
+@pytest.mark.parametrize("changes", [{"fhir_base_url": "ftp://a/b"}, {"fhir_base_url": "https://a/b?c"},
+                                     {"fhir_base_url": "https://u@a/b"}, {"fhir_base_url": "https:///b"},
+                                     {"name": " "}, {"environment": "live"}, {"organizers": ["x"]},
+                                     {"framers": ["https://a/b"]}, {"join_opens_minutes": 241}, {"surplus": 1},
+                                     {"video_visit_types": ["a/b"]}, {"fhir_base_url": "https://[::1/b"},
+                                     {"fhir_base_url": "https://a:x/b"}, {"framers": ["https://*; script-src *"]}])
+def test_what_a_connection_may_not_hold(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        wanted(**changes)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "/etc/localtime", "America", "x\0y"])
+def test_a_department_needs_a_real_time_zone(zone: str) -> None:
+    with pytest.raises(ValidationError):
+        Department(name="x", location_ids=["1"], time_zone=zone)
