@@ -24,6 +24,7 @@ REGION_ACCOUNTS = ("americas", "emea", "apac")
 _SERVICES = ("blob", "queue", "table")
 _SCRIPT = Path(__file__).parent.parent / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _REQUEST_LINE = re.compile(rb'"[A-Z]+ \S+ HTTP/1\.[01]"')
+_POLL_LINE = re.compile(rb'"GET /[a-z]+/[a-z-]+/messages\?\S+ HTTP/1\.[01]"')
 _START_S, _STOP_S = 60.0, 20.0
 
 
@@ -57,6 +58,11 @@ class Azurite:
     def operations(self) -> int:
         """Requests served since the first start, all accounts and services together."""
         return len(_REQUEST_LINE.findall(self.log.read_bytes())) if self.log.exists() else 0
+
+    @property
+    def polls(self) -> int:
+        """Of these the host's own looks into its queues, most of them empty."""
+        return len(_POLL_LINE.findall(self.log.read_bytes())) if self.log.exists() else 0
 
     @property
     def pid(self) -> int | None:

@@ -1,0 +1,192 @@
+"""The pages of the sandbox itself: the story board, patients' phones, PowerChart, and what is in storage.
+
+The forms here move the world by the same functions as the control API.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import flask
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup, escape
+
+from sandbox import control, storage
+from sandbox.world import FAULT_KINDS, Hospital, Json, Person, World
+
+_URL = re.compile(r"https?://[^\s<>\"]+[^\s<>\".,;:!?)]")
+_ACTIONS = {
+    "reset": (control.reset, "Back at the beginning.", "break"),
+    "clock": (control.clock, "Time moved on.", "time"),
+    "faults": (control.faults, "The next requests will fail.", "break"),
+    "book": (control.book, "Booked.", "visit"),
+    "change": (control.change, "Changed.", "visit"),
+}
+"""Form name to action, what to say afterwards, and the step of the page to return to."""
+
+
+def create_app(world: World) -> flask.Flask:
+    """The home page and, on the same port, the control API."""
+    app = flask.Flask(__name__)
+    app.register_blueprint(control.blueprint(world))
+    app.jinja_env.filters.update(linked=_linked, moment=datetime.fromisoformat)
+    app.jinja_env.globals.update(
+        app_url=world.ports.url("app"),
+        hospitals=list(world.hospitals.values()),
+        here=lambda hospital: world.now().astimezone(ZoneInfo(hospital.time_zone)),
+        local=lambda moment, hospital: moment.astimezone(ZoneInfo(hospital.time_zone)),
+    )
+
+    @app.get("/")
+    def home() -> ResponseReturnValue:
+        return flask.render_template(
+            "home.html",
+            note=flask.request.args.get("note"),
+            bad="bad" in flask.request.args,
+            schedule={hospital.key: _today(world, hospital) for hospital in world.hospitals.values()},
+            inbox={
+                person.key: len(_messages(world, person))
+                for hospital in world.hospitals.values()
+                for person in hospital.patients
+            },
+            meetings=control.meetings(world),
+            faults=[fault for fault in world.faults if fault.left],
+            vendors=control.VENDORS,
+            kinds=FAULT_KINDS,
+            requests=control.requests(world),
+            framed_origin=f"http://localhost:{world.ports.home}",
+        )
+
+    @app.post("/_home/<name>")
+    def act(name: str) -> ResponseReturnValue:
+        if name == "launch":
+            return _launch(world, flask.request.form)
+        if name not in _ACTIONS:
+            flask.abort(404)
+        action, note, step = _ACTIONS[name]
+        return _done(action, world, note, step)
+
+    @app.post("/_home/meetings/<meeting_id>/<any(join,admit,leave):what>")
+    def attend(meeting_id: str, what: str) -> ResponseReturnValue:
+        return _done(
+            lambda world, form: control.attend(world, meeting_id, what, form), world, "Done.", "teams"
+        )
+
+    @app.get("/phone/<hospital_key>/<person_key>")
+    def phone(hospital_key: str, person_key: str) -> ResponseReturnValue:
+        hospital = world.hospitals.get(hospital_key) or flask.abort(404)
+        person = next((p for p in hospital.patients if p.key == person_key), None) or flask.abort(404)
+        return flask.render_template(
+            "phone.html", hospital=hospital, person=person, messages=_messages(world, person)
+        )
+
+    @app.get("/powerchart")
+    def powerchart() -> ResponseReturnValue:
+        """PowerChart's window with the app in a frame of 900 px; each view of this page is a new launch."""
+        asked = flask.request.args
+        try:
+            url = control.launch(world, asked)["url"]
+        except control.BadRequestError as problem:
+            return flask.redirect(_home("powerchart", str(problem), bad=True))
+        hospital = world.hospitals[asked["hospital"]]
+        return flask.render_template(
+            "powerchart.html",
+            url=url,
+            hospital=hospital,
+            clinician=next(c for c in hospital.clinicians if c.key == asked["user"]),
+            patient=next((p for p in hospital.patients if p.key == asked.get("patient")), None),
+        )
+
+    @app.get("/storage")
+    def stored() -> ResponseReturnValue:
+        return flask.render_template(
+            "storage.html",
+            regions=[storage.dump(region, connection) for region, connection in world.storage.items()],
+        )
+
+    return app
+
+
+def _done(
+    action: Callable[[World, control.Values], Json], world: World, note: str, step: str
+) -> ResponseReturnValue:
+    try:
+        action(world, flask.request.form)
+    except control.BadRequestError as problem:
+        return flask.redirect(_home(step, f"That did not work: {problem}.", bad=True), 303)
+    return flask.redirect(_home(step, note), 303)
+
+
+def _home(step: str, note: str, *, bad: bool = False) -> str:
+    return f"/?{urlencode({'note': note} | ({'bad': '1'} if bad else {}))}#{step}"
+
+
+def _launch(world: World, form: Mapping[str, str]) -> ResponseReturnValue:
+    """A launch on the full page, or in a frame on another site: `localhost` is not the app's `127.0.0.1`."""
+    if "framed" in form:
+        asked = urlencode({name: form[name] for name in ("hospital", "user", "patient") if name in form})
+        return flask.redirect(f"http://localhost:{world.ports.home}/powerchart?{asked}", 303)
+    try:
+        return flask.redirect(control.launch(world, form)["url"], 303)
+    except control.BadRequestError as problem:
+        return flask.redirect(_home("powerchart", f"That did not work: {problem}.", bad=True), 303)
+
+
+def _messages(world: World, person: Person) -> list[Any]:
+    with world.lock:
+        return [message for message in world.outbox if message.to == person.mobile]
+
+
+def _today(world: World, hospital: Hospital) -> list[Json]:
+    """The hospital's appointments of the current day, as its scheduling desk sees them."""
+    zone = ZoneInfo(hospital.time_zone)
+    people = {
+        f"Patient/{person.patient_id}": f"{person.given} {person.family}" for person in hospital.patients
+    }
+    with world.lock:
+        found = [
+            resource
+            for (kind, _), resource in world.resources.get(hospital.ehr_tenant, {}).items()
+            if kind == "Appointment"
+        ]
+    rows = []
+    for resource in found:
+        start = datetime.fromisoformat(resource["start"]).astimezone(zone)
+        if start.date() != world.now().astimezone(zone).date():
+            continue
+        actors = [part["actor"] for part in resource["participant"] if part.get("actor")]
+        codes = {coding["code"] for coding in resource["serviceType"][0]["coding"]}
+        place = actors[0]["reference"].removeprefix("Location/")
+        department = next(d for d in hospital.departments if place in d.location_ids)
+        rows.append(
+            {
+                "id": resource["id"],
+                "start": start,
+                "status": resource["status"],
+                "department": department,
+                "video": "contained" in resource or bool(codes & set(hospital.video_visit_types)),
+                "what": resource["description"],
+                "patient": next(
+                    (people[a["reference"]] for a in actors if a.get("reference") in people), "nobody"
+                ),
+                "moved": (start + timedelta(minutes=30)).isoformat(),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["start"], row["id"]))
+
+
+def _linked(text: str) -> Markup:
+    """The text with its web addresses made tappable, as phones do."""
+    parts, end = [], 0
+    for found in _URL.finditer(text):
+        parts += [
+            escape(text[end : found.start()]),
+            Markup('<a href="{0}" target="_blank" rel="noopener">{0}</a>').format(found[0]),
+        ]
+        end = found.end()
+    return Markup("").join([*parts, escape(text[end:])])
