@@ -1,0 +1,166 @@
+"""A visit session: what one launch may see. The page holds a 256-bit bearer; storage holds its hash and a sealed box.
+
+The box (EHR tokens, launch context) opens only with the bearer, so storage alone reveals nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from connector.adapters.tables import Row, RowChanged
+from connector.ehr import EhrTokens, EhrUser
+from connector.errors import ConnectorError, RefusedError, TransientError
+from connector.keys import BearerBox, NotOpened, fingerprint, secret
+from connector.launch.state import SESSIONS, Persona
+from connector.tenants import Connection, Directory, TenantScope
+from connector.tenants import connection as read_connection
+
+LIFETIME_S = 8 * 3600
+"""A working day; the EHR's own session usually ends before."""
+_RENEW_EARLY_S = 60
+SESSION_ID = re.compile(r"[aep][a-z2-7]{8}-[A-Za-z0-9_-]{12}")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the launch said; sealed under the bearer."""
+
+    persona: Persona
+    issuer: str
+    fhir_user: str
+    patient_id: str | None
+    encounter_id: str | None
+    need_patient_banner: bool
+    access_token: str
+    access_expires: int
+    refresh_token: str | None
+    appointment_id: str | None = None
+
+    @property
+    def user(self) -> EhrUser:
+        return EhrUser(self.issuer, self.fhir_user)
+
+
+@dataclass
+class VisitSession:
+    """An open session; `remember` and token renewal write it back."""
+
+    id: str
+    scope: TenantScope
+    connection: Connection
+    context: Context
+    _box: BearerBox
+    _row: Row
+
+    def remember(self, appointment_id: str | None) -> None:
+        """Keep the chosen appointment for the next request, sealed."""
+        if appointment_id != self.context.appointment_id:
+            self._save(replace(self.context, appointment_id=appointment_id))
+
+    def access_token(self, refresh: Callable[[str], EhrTokens], *, renew: bool = False) -> str:
+        """The EHR user's access token, renewed when it is about to end.
+
+        Raises RefusedError (401) when the EHR ended the session: only a new launch from the chart helps.
+        """
+        if not renew and self.context.access_expires - _RENEW_EARLY_S > time.time():
+            return self.context.access_token
+        if self.context.refresh_token is None:
+            raise session_over()
+        try:
+            tokens = refresh(self.context.refresh_token)
+        except TransientError:
+            raise
+        except ConnectorError:
+            raise session_over() from None
+        self._save(
+            replace(
+                self.context,
+                access_token=tokens.access_token,
+                access_expires=int(time.time()) + tokens.expires_in,
+                refresh_token=tokens.refresh_token or self.context.refresh_token,
+            )
+        )
+        return self.context.access_token
+
+    def _save(self, context: Context) -> None:
+        self.context = context
+        values = {**self._row.values, "sealed": self._box.seal(_pack(context), context=self.id)}
+        try:
+            self._row = self.scope.tables.update(SESSIONS, replace(self._row, values=values))
+        except RowChanged:
+            # another request of the same page wrote meanwhile: its tokens are as good as ours
+            self._row = self.scope.tables.get(SESSIONS, self._row.partition, self._row.key) or self._row
+
+
+def start(
+    scope: TenantScope, connection: Connection, persona: Persona, user: EhrUser, tokens: EhrTokens
+) -> tuple[str, str]:
+    """A new session: its id (not secret) and its bearer (secret, given out once)."""
+    session_id = f"{connection.id}-{secrets.token_urlsafe(9)}"
+    bearer = secret()
+    context = Context(
+        persona=persona,
+        issuer=user.issuer,
+        fhir_user=user.fhir_user,
+        patient_id=tokens.patient_id,
+        encounter_id=tokens.encounter_id,
+        need_patient_banner=tokens.need_patient_banner,
+        access_token=tokens.access_token,
+        access_expires=int(time.time()) + tokens.expires_in,
+        refresh_token=tokens.refresh_token,
+    )
+    scope.tables.insert(
+        SESSIONS,
+        Row(
+            connection.id,
+            f"visit.{session_id}",
+            {
+                "bearer_hash": fingerprint(bearer),
+                "sealed": BearerBox(bearer).seal(_pack(context), context=session_id),
+                "expires": int(time.time()) + LIFETIME_S,
+            },
+        ),
+    )
+    return session_id, bearer
+
+
+def open_session(directory: Directory, session_id: str, bearer: str | None) -> VisitSession:
+    """Raises RefusedError (401) unless the bearer is this session's."""
+    scope = directory.scope_of_connection(connection_of_session(session_id))
+    connection_id = connection_of_session(session_id)
+    if not SESSION_ID.fullmatch(session_id):
+        raise session_over()
+    row = scope.tables.get(SESSIONS, connection_id, f"visit.{session_id}")
+    if row is None or row.number("expires") < time.time():
+        raise session_over()
+    if not bearer or not hmac.compare_digest(row.text("bearer_hash"), fingerprint(bearer)):
+        raise session_over()
+    box = BearerBox(bearer)
+    try:
+        context = Context(**json.loads(box.open(row.text("sealed"), context=session_id)))
+    except NotOpened:
+        raise session_over() from None
+    return VisitSession(session_id, scope, read_connection(scope, connection_id).value, context, box, row)
+
+
+def connection_of_session(session_id: str) -> str:
+    return session_id.partition("-")[0]
+
+
+def session_over() -> RefusedError:
+    return RefusedError(
+        "visit.session_over",
+        "This visit page is no longer connected to the chart. Close it and open it from the patient's chart again.",
+        status=401,
+        title="Please open it from the chart again",
+    )
+
+
+def _pack(context: Context) -> bytes:
+    return json.dumps(asdict(context), separators=(",", ":")).encode()
