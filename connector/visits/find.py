@@ -1,0 +1,129 @@
+"""Which appointment a launch is about. Cerner puts no appointment into the launch context.
+
+Through the encounter when it is linked, else the patient's video visits of the day, else the clinician's; in doubt the
+clinician chooses.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from connector import clock
+from connector.ehr import Appointment, Patient
+from connector.errors import PermanentError
+from connector.tenants import Connection
+
+if TYPE_CHECKING:
+    from connector.adapters.cerner import FhirReader
+    from connector.launch import VisitSession
+
+LIVE = ("booked", "arrived", "checked-in", "fulfilled")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the launch may be about: `chosen` when there is no doubt, else `others` to choose from."""
+
+    chosen: Appointment | None
+    others: tuple[Appointment, ...]
+    patient: Patient | None
+
+
+def find_visit(session: VisitSession, reader: FhirReader, wanted: str | None = None) -> Candidates:
+    """Read the visit live. `wanted` is an appointment id chosen before (from the session, or picked by the clinician).
+
+    At most three reads in a row (encounter, appointment, search), the patient beside them. Raises TransientError or
+    PermanentError of the EHR, also when nothing was found and something could not be read.
+    """
+    context, connection = session.context, session.connection
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        patient = pool.submit(_patient, reader, context.patient_id)
+        remembered = wanted or context.appointment_id
+        if remembered is None and context.encounter_id:
+            remembered = _of_encounter(reader, context.encounter_id, context.patient_id)
+        if remembered:
+            chosen = _read(reader, remembered)
+            if chosen and _fits(
+                chosen,
+                connection,
+                context.patient_id,
+                by_choice=wanted is not None or context.appointment_id is not None,
+            ):
+                return Candidates(chosen, (), patient.result())
+        found = _search(reader, session)
+        return Candidates(found[0] if len(found) == 1 else None, found if len(found) > 1 else (), patient.result())
+
+
+def zone_of(appointment: Appointment, connection: Connection) -> ZoneInfo:
+    """The department's zone; the first department's when the appointment's location is in none."""
+    department = connection.department_of(appointment.location_ids)
+    if department is None and connection.departments:
+        department = connection.departments[0]
+    return ZoneInfo(department.time_zone if department else "UTC")
+
+
+def _patient(reader: FhirReader, patient_id: str | None) -> Patient | None:
+    if patient_id is None:
+        return None
+    found = reader.patients_by_id((patient_id,)).items
+    return found[0] if found else None
+
+
+def _of_encounter(reader: FhirReader, encounter_id: str, patient_id: str | None) -> str | None:
+    try:
+        encounter = reader.encounter(encounter_id)
+    except PermanentError:
+        return None
+    if patient_id is not None and encounter.patient_id not in (None, patient_id):
+        return None
+    return encounter.appointment_ids[0] if len(encounter.appointment_ids) == 1 else None
+
+
+def _read(reader: FhirReader, appointment_id: str) -> Appointment | None:
+    try:
+        return reader.appointment(appointment_id)
+    except PermanentError:
+        return None
+
+
+def _fits(found: Appointment, connection: Connection, patient_id: str | None, *, by_choice: bool) -> bool:
+    """Same patient always; today, video and live unless the clinician chose it."""
+    if patient_id is not None and patient_id not in found.patient_ids:
+        return False
+    if not found.is_video(connection.video_codes):
+        return False
+    return by_choice or (_is_today(found, connection) and found.status in LIVE)
+
+
+def _is_today(found: Appointment, connection: Connection) -> bool:
+    if found.start is None:
+        return False
+    zone = zone_of(found, connection)
+    return found.start.astimezone(zone).date() == clock.now().astimezone(zone).date()
+
+
+def _search(reader: FhirReader, session: VisitSession) -> tuple[Appointment, ...]:
+    """Today's live video visits of the patient, or of the clinician when the chart was opened on nobody."""
+    start, end = _around_today()
+    patient_id = session.context.patient_id
+    kind, _, user_id = session.context.fhir_user.rpartition("/")
+    if patient_id is not None:
+        found = reader.search_appointments(patient_id=patient_id, start=start, end=end)
+    elif kind.endswith("Practitioner"):
+        found = reader.search_appointments(practitioner_id=user_id, start=start, end=end)
+    else:
+        return ()
+    fitting = [a for a in found.items if _fits(a, session.connection, patient_id, by_choice=False)]
+    if not fitting and not found.complete:
+        raise PermanentError("cerner.unreadable")  # what could not be read may be the visit: never "no visit today"
+    return tuple(sorted(fitting, key=lambda a: a.start or start))
+
+
+def _around_today() -> tuple[datetime, datetime]:
+    """A window that holds today in every time zone; `_is_today` then decides in the department's."""
+    now = clock.now()
+    return now - timedelta(hours=26), now + timedelta(hours=26)

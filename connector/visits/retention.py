@@ -1,0 +1,88 @@
+"""Forgetting: a visit's rows go a day after it ended, sessions and unused launches when they expire.
+
+Runs hourly. What it deletes, and when, is promised in docs/data-map.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from connector import clock, logs
+from connector.adapters.tables import TRANSACTION_LIMIT, Row, RowChanged, Write
+from connector.errors import ConnectorError
+from connector.launch import SESSIONS
+from connector.tenants import TenantScope, connections
+from connector.visits.meeting import VISITS
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
+
+KEEP_VISITS = timedelta(days=1)
+
+
+def blueprint(services: Callable[[], Services]) -> func.Blueprint:
+    bp = func.Blueprint()
+
+    @bp.function_name("visits_purge")
+    @bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *")
+    def visits_purge(timer: func.TimerRequest) -> None:
+        for scope in services().directory.every_scope():
+            for found in connections(scope):
+                try:
+                    visits = purge_visits(scope, found.value.id)
+                    sessions = purge_sessions(scope, found.value.id)
+                except ConnectorError as error:
+                    logs.event("purge.failed", connection=found.value.id, code=error.code)
+                    continue
+                logs.event("purge.completed", connection=found.value.id, visits=visits, sessions=sessions)
+
+    return bp
+
+
+def purge_visits(scope: TenantScope, connection_id: str) -> int:
+    """Delete every row of the visits that ended more than a day ago; how many visits."""
+    before = clock.now() - KEEP_VISITS
+    over: set[str] = set()
+    kept: set[str] = set()
+    for prefix in ("o.", "v."):
+        for row in scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix)):
+            visit = row.key.removeprefix(prefix)
+            (over if _ended(row) < before else kept).add(visit)
+    waiting = list(scope.tables.query(VISITS, connection_id, start="d.", end="d/")) if over - kept else []
+    for visit in over - kept:
+        rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("o", "p", "v", "w")]
+        rows += scope.tables.query(VISITS, connection_id, start=f"m.{visit}.", end=f"m.{visit}/")
+        rows += [row for row in waiting if row.key.split(".")[3] == visit]
+        _delete(scope, VISITS, [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)])
+    return len(over - kept)
+
+
+def purge_sessions(scope: TenantScope, connection_id: str) -> int:
+    """Delete launches and sessions that expired (real time); how many."""
+    rows = [row for row in scope.tables.query(SESSIONS, connection_id) if row.number("expires") < time.time()]
+    _delete(scope, SESSIONS, rows)
+    return len(rows)
+
+
+def _delete(scope: TenantScope, table: str, rows: Sequence[Row]) -> None:
+    for begin in range(0, len(rows), TRANSACTION_LIMIT):
+        writes = [Write("delete", Row(row.partition, row.key)) for row in rows[begin : begin + TRANSACTION_LIMIT]]
+        try:
+            scope.tables.transact(table, writes)
+        except RowChanged:
+            continue  # somebody else deleted one of them: the next run takes the rest
+
+
+def _ended(row: Row) -> datetime:
+    """When the visit ended; a meeting that was never finished counts from when it was begun."""
+    return datetime.fromisoformat(row.text("end") or row.text("created")).astimezone(UTC)
+
+
+def _after(prefix: str) -> str:
+    """The first key after every key with this prefix."""
+    return prefix[:-1] + "/"

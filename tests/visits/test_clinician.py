@@ -1,0 +1,155 @@
+"""The clinician's page through the running app: picks, states, and an EHR that ends the session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.cast import HARBOR
+from sandbox.cerner import appointments
+from tests.running import Browser, Live, Session
+from tests.visits.conftest import LobbyLeft
+
+LINDQVIST = HARBOR.clinicians[1].entra_oid
+
+
+@pytest.fixture(scope="module")
+def linked(live: Live) -> Iterator[tuple[Browser, Session]]:
+    """A clinician with a linked account, in the chart of Hollis; the link goes with the module."""
+    browser = Browser(live)
+    live.book("hollis")
+    session = browser.launch(user="lindqvist", patient="hollis")
+    browser.sign_in(LINDQVIST, session)
+    assert browser.ask("POST", session, "link").status_code == 200
+    yield browser, session
+    for row in list(live.table("Links").list_entities()):
+        live.table("Links").delete_entity(row)
+
+
+def code(answer: object, status: int) -> str:
+    assert answer.status_code == status, answer.text  # type: ignore[attr-defined]
+    return str(answer.json()["code"])  # type: ignore[attr-defined]
+
+
+def test_join_leads_into_the_patients_meeting(live: Live, linked: tuple[Browser, Session]) -> None:
+    browser, session = linked
+    appointment = live.book("hollis")
+    token = live.join_token(appointment)
+    page = browser.ask("GET", session, f"page?pick={token}")
+    assert "Join in Teams" in page.text and "has not joined yet" in page.text
+    status = browser.ask("GET", session, "status")
+    assert status.json() == {"patient_joined_at": None}
+    same = browser.get(f"/visits/{session.id}/status",
+                       headers={**session.headers, "If-None-Match": status.headers["ETag"]})
+    assert same.status_code == 304 and same.content == b""
+    before = len(live.world.meetings)
+    assert browser.ask("POST", session, "join").json()["join_url"].startswith(live.world.ports.url("teams"))
+    assert browser.post(f"/j/{token}/join").status_code == 303
+    assert len(live.world.meetings) == before + 1
+    assert browser.ask("GET", session, "status").json()["patient_joined_at"]
+
+
+def test_a_pick_is_ours_of_this_connection_and_of_this_patient(live: Live, linked: tuple[Browser, Session]) -> None:
+    browser, session = linked
+    mine = live.book("hollis")
+    theirs, elsewhere = live.book("suri"), live.book("jens", hospital="nordlys")
+    browser.ask("GET", session, f"page?pick={live.join_token(mine)}")
+    for pick in "x", live.join_token(mine)[:-1], live.join_token(elsewhere, "nordlys"):
+        assert code(browser.ask("GET", session, f"page?pick={pick}"), 409) == "visit.none"
+    page = browser.ask("GET", session, f"page?pick={live.join_token(theirs)}").text
+    assert "Suriyana" not in page and live.join_token(theirs) not in page
+
+
+def test_a_cancelled_visit_is_shown_and_not_joined(live: Live, linked: tuple[Browser, Session]) -> None:
+    browser, session = linked
+    appointment = live.book("hollis")
+    browser.ask("GET", session, f"page?pick={live.join_token(appointment)}")
+    appointments.cancel(live.world, "harbor", appointment)
+    assert "cancelled in the EHR" in browser.ask("GET", session, "page").text
+    with live.nothing_stored():
+        assert code(browser.ask("POST", session, "join"), 409) == "visit.cancelled"
+
+
+def test_no_url_leaves_before_the_lobby_is_proven(
+    live: Live, linked: tuple[Browser, Session], lobby_left: LobbyLeft
+) -> None:
+    browser, session = linked
+    browser.ask("GET", session, f"page?pick={live.join_token(live.book('hollis'))}")
+    with lobby_left():
+        answer = browser.ask("POST", session, "join")
+    assert code(answer, 502) == "meeting.lobby_not_proven"
+    assert "http" not in answer.text
+
+
+def test_without_a_visit_there_is_nothing_to_join_or_watch(live: Live, browser: Browser) -> None:
+    clinician = browser.launch(user="marwood", patient="odette")
+    assert "No video visit today" in browser.visit(clinician)
+    assert code(browser.ask("GET", clinician, "status"), 409) == "visit.none"
+    patient = browser.launch(persona="patient", patient="odette")
+    told = browser.ask("GET", patient, "patient")
+    assert code(told, 404) == "visit.none" and HARBOR.contact_phone in told.json()["detail"]
+
+
+def test_a_patients_launch_leads_to_their_own_next_visit(live: Live, browser: Browser) -> None:
+    live.book("suri")
+    session = browser.launch(persona="patient", patient="suri")
+    page = browser.get(browser.ask("GET", session, "patient").json()["location"])
+    assert page.status_code == 200 and "This visit is over" not in page.text
+
+
+def test_a_failed_link_keeps_nobody_from_a_patient(live: Live, browser: Browser) -> None:
+    session = browser.launch(user="marwood", patient="suri")
+    browser.ask("GET", session, f"page?pick={live.join_token(live.book('suri'))}")
+    links = live.rows()["Links", "link"]
+    assert "sign_in" in browser.ask("POST", session, "join").json()
+    joined = browser.ask("POST", session, "join?without_link=1")
+    assert joined.json()["join_url"].startswith(live.world.ports.url("teams"))
+    assert live.rows()["Links", "link"] == links
+
+
+def test_one_bad_record_costs_one_visit(live: Live, browser: Browser) -> None:
+    for minutes in 0, 1:
+        live.book("suri", in_minutes=minutes)
+    session = browser.launch(user="marwood", patient="suri")
+    with live.mischief("malformed_entry"):
+        page = browser.visit(session)
+    assert "Sign in with Microsoft to join" in page
+
+
+def test_an_answer_cut_in_the_middle_is_not_taken_for_an_empty_day(live: Live, browser: Browser) -> None:
+    live.book("suri")
+    session = browser.launch(user="marwood", patient="suri")
+    with live.mischief("malformed_json"):
+        answer = browser.ask("GET", session, "page")
+    assert answer.status_code == 502, answer.text
+    assert "No video visit" not in answer.text
+
+
+def test_a_patient_who_can_not_be_read_is_not_left_out_in_silence(live: Live, browser: Browser) -> None:
+    session = browser.launch(patient="mira")
+    kept = live.world.resources[live.world.hospitals["harbor"].ehr_tenant]
+    patient = next(p.patient_id for p in live.world.hospitals["harbor"].patients if p.key == "mira")
+    hidden = kept.pop(("Patient", patient))
+    try:
+        shown = browser.ask("GET", session, "page")
+    finally:
+        kept["Patient", patient] = hidden
+    assert shown.status_code == 200
+    assert "could not be read. Check in the chart who this is" in shown.text
+
+
+def test_an_ehr_that_is_down_can_be_asked_again(live: Live, browser: Browser) -> None:
+    session = browser.launch(user="marwood", patient="suri")
+    with live.down("cerner"):
+        answer = browser.ask("GET", session, "page")
+    assert code(answer, 503) == "outgoing.unavailable" or answer.json()["retry"] is True
+    assert browser.ask("GET", session, "page").status_code == 200
+
+
+def test_a_session_that_the_ehr_ended_needs_a_new_launch(live: Live, browser: Browser) -> None:
+    session = browser.launch(user="marwood", patient="suri")
+    with live.world.lock:
+        ended = [value for value, grant in live.world.grants.items()
+                 if grant.user == "marwood" and grant.kind in ("access", "refresh")]
+        for value in ended:
+            del live.world.grants[value]
+    assert code(browser.ask("GET", session, "page"), 401) == "visit.session_over"

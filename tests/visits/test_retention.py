@@ -1,0 +1,97 @@
+"""What is forgotten, and when: a visit a day after its end, launches and sessions at theirs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import azure.functions as func
+import pytest
+
+from connector import clock
+from connector.adapters.tables import Row
+from connector.ehr import EhrTokens, EhrUser
+from connector.launch import SESSIONS, session, state
+from connector.tenants import TenantScope
+from connector.visits.presence import record_join
+from connector.visits.retention import blueprint, purge_sessions, purge_visits
+from sandbox.azurite import Azurite
+from tests.tenants.stamp import build, connected, pinned
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def at_noon() -> Iterator[None]:
+    clock.install(lambda: NOW)
+    yield
+    clock.install(None)
+
+
+def put(scope: TenantScope, connection: str, key: str, **values: str) -> None:
+    scope.tables.insert("Visits", Row(connection, key, values))
+
+
+def keys(scope: TenantScope, connection: str, table: str = "Visits") -> set[str]:
+    return {row.key for row in scope.tables.query(table, connection)}
+
+
+def ended(hours: float) -> str:
+    return (NOW - timedelta(hours=hours)).isoformat()
+
+
+def test_a_day_after_its_end_every_row_of_a_visit_is_gone_and_younger_ones_stay(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    one = connected(services, scope).value.id
+    for name, hours in ("old", 25), ("young", 23), ("coming", -2):
+        put(scope, one, f"o.{name}", organizer="x", created=ended(99), end=ended(hours))
+        put(scope, one, f"v.{name}", end=ended(hours))
+        put(scope, one, f"m.{name}.p.confirmation.1", state="sent")
+        record_join(scope, one, name)
+    put(scope, one, "o.begun", organizer="x", created=ended(25))  # its meeting was never made
+    put(scope, one, "o.beginning", organizer="x", created=ended(1))
+    put(scope, one, "v.unmet", end=ended(25))  # nobody needed a meeting
+    put(scope, one, "o.moved", organizer="x", created=ended(99), end=ended(25))
+    put(scope, one, "v.moved", end=ended(-5))  # the appointment moved after its meeting was made
+    put(scope, one, "m.older.p.confirmation.1", state="sent")  # another visit, though its name begins alike
+    put(scope, one, "w.old", since=ended(30))
+    put(scope, one, "d.20260101T000000Z.m.old.p.reminder.1-15", start=ended(26))  # never sent: sending was off
+    put(scope, one, "d.20260101T000000Z.m.coming.p.reminder.1-15", start=ended(-2))
+    for n in range(120):
+        put(scope, one, f"m.old.p{n:03d}.reminder.24", state="sent")
+    stays = {key for key in keys(scope, one) if not {"old", "begun", "unmet"} & set(key.split("."))}
+    assert purge_visits(scope, one) == 3
+    assert keys(scope, one) == stays
+    assert purge_visits(scope, one) == 0
+    clock.install(lambda: NOW + timedelta(hours=2))
+    assert purge_visits(scope, one) == 1
+    assert not any(".young" in key for key in keys(scope, one))
+
+
+def test_sessions_and_unused_launches_go_when_they_expire(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    one = connected(services, scope).value
+    for _ in range(2):
+        state.begin(scope, one.id, "provider")
+        session.start(scope, one, "provider", EhrUser("i", "Practitioner/1"), EhrTokens("a", 570, frozenset()))
+    clock.install(lambda: NOW + timedelta(days=30))  # they end by real time
+    assert purge_sessions(scope, one.id) == 0
+    expired = {}
+    for row in scope.tables.query(SESSIONS, one.id):
+        expired[row.key.partition(".")[0]] = row
+    for row in expired.values():
+        scope.tables.update(SESSIONS, replace(row, values={**row.values, "expires": int(time.time()) - 1}))
+    assert purge_sessions(scope, one.id) == 2
+    left = keys(scope, one.id, SESSIONS)
+    assert len(left) == 2 and left.isdisjoint(row.key for row in expired.values())
+
+
+def test_the_timer_purges_every_connection_also_of_a_tenant_that_left_the_list(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    one = connected(services, scope).value.id
+    put(scope, one, "v.old", end=ended(25))
+    app = func.FunctionApp()
+    app.register_functions(blueprint(lambda: build(azurite)))
+    (function,) = app.get_functions()
+    function.get_user_function()(None)
+    assert keys(scope, one) == set()
