@@ -1,0 +1,40 @@
+"""Messages to patients: discover video visits, plan what must be told, send it exactly once, and stop when told."""
+
+from __future__ import annotations
+
+from connector.messages.brakes import forget_due, pause, pause_sender, release, resume
+from connector.messages.ledger import count_states
+from connector.messages.optouts import international
+from connector.messages.optouts import record as record_opt_out
+from connector.messages.previews import previews
+from connector.messages.routes import blueprint as routes_blueprint
+from connector.messages.routes import configured
+from connector.messages.status import Forecast, MessageStatus
+from connector.messages.status import forecast as connection_forecast
+from connector.messages.status import status as connection_status
+from connector.messages.triggers import blueprint
+from connector.tenants import TenantScope
+
+__all__ = [
+    "Forecast",
+    "MessageStatus",
+    "blueprint",
+    "configured",
+    "connection_forecast",
+    "connection_status",
+    "forget_due",
+    "international",
+    "pause",
+    "pause_sender",
+    "previews",
+    "record_opt_out",
+    "release",
+    "resume",
+    "routes_blueprint",
+    "status",
+]
+
+
+def status(scope: TenantScope, connection_id: str) -> dict[str, int]:
+    """How many messages of a connection are planned, claimed, sent, failed, skipped or uncertain."""
+    return count_states(scope, connection_id)

@@ -1,0 +1,198 @@
+"""Whether a due message may go out, decided from what the EHR says at this moment. Pure.
+
+Every outcome has a named rule that is kept with the message; none of them names a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from connector import ehr
+from connector.messages.compare import UNTOLD, Class, Kind, Tell, Told, compare
+from connector.messages.phone import country_of_number, mobile_number
+from connector.messages.schedule import quiet_period, stale
+from connector.messages.text import Words, compose, country_of
+from connector.tenants import Connection, Department, MessageSettings, Sender
+
+LIVE = frozenset({"booked", "arrived", "checked-in"})
+"""States in which the visit is going to happen or is happening."""
+CALLED_OFF = frozenset({"cancelled", "noshow", "entered-in-error"})
+RETRY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Send:
+    to: str
+    text: str
+    rule: str = ""
+    """Which rule lets it pass."""
+    tells: str = ""
+    """What the patient then was told: state and start."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Never to be sent; `rule` is the recorded reason."""
+
+    rule: str
+
+
+@dataclass(frozen=True)
+class Later:
+    """Not decidable now."""
+
+    rule: str
+    due: datetime
+
+
+Decision = Send | Skip | Later
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was planned, and what the EHR says now. None: it did not return that record."""
+
+    appointment: ehr.Appointment | None
+    patient: ehr.Patient | None
+    planned_start: datetime
+    planned_for: Callable[[str], bool]
+    """Whether the message was planned for the patient of this id."""
+    told_before: Callable[[str], bool]
+    """Whether this number was told of this visit already: a patient's two charts were merged."""
+    link: str
+    kind: Kind = "confirmation"
+    lead: int = 0
+    told: Told = UNTOLD
+    """What the patient had been told when the message was planned."""
+    held: str = ""
+    """The brake that stops this kind."""
+
+
+def class_of(appointment: ehr.Appointment, video_codes: frozenset[str]) -> Class | None:
+    """None for an appointment that is neither going to happen nor called off (fulfilled, proposed)."""
+    if appointment.status in CALLED_OFF:
+        return "cancelled"
+    if not appointment.is_video(video_codes):
+        return "not_video"
+    return "live" if appointment.status in LIVE else None
+
+
+def enabled(kind: str, settings: MessageSettings) -> bool:
+    return bool({"confirmation": settings.confirmations, "reminder": settings.reminders, "change": settings.changes,
+                 "cancellation": settings.cancellations}[kind])  # fmt: skip
+
+
+def decide(connection: Connection, sender: Sender, case: Case, now: datetime) -> Decision:
+    """Send, skip for a named rule, or wait; a pure function of its arguments."""
+    settings, appointment = connection.messages, case.appointment
+    if case.held:
+        return Later(case.held, now + RETRY)
+    if not enabled(case.kind, settings) or (case.lead and case.lead not in settings.reminder_leads_minutes):
+        return Skip("disabled_kind")
+    if appointment is None:
+        return _unread("appointment_not_returned", case.planned_start, now)
+    found = _visit(connection, appointment, case, now)
+    if isinstance(found, str):
+        return Skip(found)
+    tell, department = found
+    if rule := _whose_rule(appointment, case) or _excluded(settings, appointment, department):
+        return Skip(rule)
+    if case.patient is None:
+        return _unread("patient_not_returned", case.planned_start, now)
+    if rule := _patient_rule(case.patient, settings, now.astimezone(ZoneInfo(department.time_zone)).date()):
+        return Skip(rule)
+    return _message(connection, sender, case, now, tell, department)
+
+
+def _visit(
+    connection: Connection, appointment: ehr.Appointment, case: Case, now: datetime
+) -> tuple[Tell, Department] | str:
+    """What the message tells and the visit's department, or the rule that forbids to tell it."""
+    state, start = class_of(appointment, connection.video_codes), appointment.start
+    if case.kind == "cancellation":
+        start = case.told.start or start
+        rule = "" if state in ("cancelled", "not_video") else "superseded"
+    else:
+        rule = "cancelled" if state == "cancelled" else ""
+    if rule or start is None or start <= now:
+        return rule or "past"
+    if state is None or (state != "cancelled" and appointment.status not in LIVE):
+        return "not_booked"
+    if state == "not_video" and case.kind != "cancellation":
+        return "not_video"
+    department = connection.department_of(appointment.location_ids)
+    if department is None:
+        return "no_department"
+    tell = _reminder(case, connection.messages, start, now) if case.lead else compare(case.told, state, start)
+    if isinstance(tell, str):
+        return tell
+    return (tell, department) if tell and tell.kind == case.kind else "superseded"
+
+
+def _reminder(case: Case, settings: MessageSettings, start: datetime, now: datetime) -> Tell | str:
+    if start != case.planned_start:
+        return "superseded"
+    if stale(case.lead, start, settings.reminder_leads_minutes, now):
+        return "stale"
+    return Tell("reminder", f"reminder.{case.lead}")
+
+
+def _message(
+    connection: Connection, sender: Sender, case: Case, now: datetime, tell: Tell, department: Department
+) -> Decision:
+    appointment, patient, settings = case.appointment, case.patient, connection.messages
+    assert appointment is not None and patient is not None  # noqa: S101 - decide() returned otherwise
+    cancelled = tell.kind == "cancellation"
+    start = (case.told.start if cancelled else appointment.start) or case.planned_start
+    country = country_of(department.time_zone) or country_of_number(connection.contact_phone)
+    to = mobile_number(patient.contacts, country, now)
+    if to is None:
+        return Skip("no_mobile")
+    if connection.environment == "test" and to not in settings.allowed_numbers:
+        return Skip("not_allowed_number")
+    if tell.kind == "confirmation" and case.told_before(to):
+        return Skip("told_before")
+    quiet = quiet_period(now, department.time_zone, settings)
+    if quiet and tell.kind == "reminder":
+        return Later("quiet_hours", quiet[1]) if quiet[1] < start else Skip("quiet_hours")
+    if quiet and tell.kind == "confirmation" and quiet[1] < start:
+        return Later("quiet_hours", quiet[1])
+    words = Words(clinic=connection.clinic_name, start=start, zone=department.time_zone, link=case.link,
+                  phone=connection.contact_phone, sender=sender.kind)  # fmt: skip
+    text = compose(tell.rule, words, settings, patient.language)
+    return Send(to, text, tell.rule, f"{'cancelled' if cancelled else 'live'} {start.isoformat()}")
+
+
+def _unread(rule: str, planned_start: datetime, now: datetime) -> Decision:
+    """One missing record may be a passing fault; it is asked for again until the visit would have begun."""
+    return Later(rule, now + RETRY) if now < planned_start else Skip(rule)
+
+
+def _whose_rule(appointment: ehr.Appointment, case: Case) -> str | None:
+    if len(appointment.patient_ids) != 1:
+        return "several_patients" if appointment.patient_ids else "no_patient"
+    return None if case.planned_for(appointment.patient_ids[0]) else "moved_to_other_patient"
+
+
+def _excluded(settings: MessageSettings, appointment: ehr.Appointment, department: Department) -> str | None:
+    if department.name in settings.excluded_departments:
+        return "excluded_department"
+    return "excluded_type" if not set(settings.excluded_types).isdisjoint(appointment.service_types) else None
+
+
+def _patient_rule(patient: ehr.Patient, settings: MessageSettings, today: date) -> str | None:
+    if patient.deceased:
+        return "deceased"
+    if not patient.active or patient.replaced_by:
+        return "inactive"
+    born = patient.birth_date
+    if born is not None and not settings.include_minors:
+        had_birthday = (today.month, today.day) >= (born.month, born.day)
+        if today.year - born.year - (not had_birthday) < settings.minor_age:
+            return "minor"
+    if patient.reminder_channels is not None and "sms" not in patient.reminder_channels:
+        return "prefers_other_channel"
+    return None

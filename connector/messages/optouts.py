@@ -1,0 +1,97 @@
+"""Who said STOP to which sender: keyed hashes of telephone numbers, never purged.
+
+Table `OptOuts`, partition `{tenant}.{sender}`:
+`{hash}`   HMAC of the E.164 number under the tenant's index key `optout`, which no rotation of other keys changes
+`version`  changes with every row, so that a worker that knows this version knows the partition: one read a chunk
+
+The table is apart from `Visits`, so that a purge or a restore of messages never forgets a STOP.
+
+    record(scope, sender, number, out=True, via="link")
+    opted_out(scope, sender.id, numbers) -> the numbers that must not be texted
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection
+from typing import Literal
+
+from connector import clock
+from connector.adapters.tables import Row, Write
+from connector.errors import RefusedError
+from connector.messages.phone import country_of_number
+from connector.tenants import Sender, TenantScope
+
+TABLE = "OptOuts"
+Via = Literal["link", "staff", "reply"]
+_VERSION = "version"
+_REMEMBERED = 64
+_known: dict[str, tuple[str, frozenset[str]]] = {}
+"""Partition to version and hashes, of the senders that this process used last."""
+
+
+def record(scope: TenantScope, sender_id: str, number: str, *, out: bool, via: Via) -> None:
+    """Stop or restart the texts of one sender to an E.164 number; doing it again changes nothing."""
+    partition = _partition(scope, sender_id)
+    values = {"out": out, "via": via, "at": clock.now().isoformat()}
+    scope.tables.transact(
+        TABLE,
+        [
+            Write("upsert", Row(partition, _hash(scope, number), values)),
+            Write("upsert", Row(partition, _VERSION, {"version": secrets.token_hex(8)})),
+        ],
+    )
+
+
+def opted_out(scope: TenantScope, sender_id: str, numbers: Collection[str]) -> frozenset[str]:
+    """Those of the E.164 numbers that said STOP to this sender; one storage operation unless somebody did lately."""
+    if not numbers:
+        return frozenset()
+    hashes = _hashes(scope, _partition(scope, sender_id))
+    return frozenset(number for number in numbers if _hash(scope, number) in hashes) if hashes else frozenset()
+
+
+def international(number: str, sender: Sender) -> str:
+    """A number as staff type it, in E.164; without a country code it is of the sender's country.
+
+    Raises RefusedError (422).
+    """
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(number, country_of_number(sender.value))
+    except phonenumbers.NumberParseException:
+        parsed = None
+    if parsed is None or not phonenumbers.is_possible_number(parsed):
+        raise RefusedError(
+            "optout.not_a_number",
+            "This is not a phone number in international form.",
+            status=422,
+            title="Not a phone number",
+            details={"number": "must look like +18005550100"},
+        )
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _hashes(scope: TenantScope, partition: str) -> frozenset[str]:
+    row = scope.tables.get(TABLE, partition, _VERSION)
+    if row is None:
+        return frozenset()
+    version = row.text("version")
+    known = _known.get(partition)
+    if known is None or known[0] != version:
+        # read after the version: what is written in between is found now, and again under its own version
+        rows = scope.tables.query(TABLE, partition)
+        known = version, frozenset(found.key for found in rows if found.values.get("out") is True)
+        while len(_known) >= _REMEMBERED:
+            _known.pop(next(iter(_known)), None)
+        _known[partition] = known
+    return known[1]
+
+
+def _partition(scope: TenantScope, sender_id: str) -> str:
+    return f"{scope.tenant_id}.{sender_id}"
+
+
+def _hash(scope: TenantScope, number: str) -> str:
+    return scope.index("optout", number)

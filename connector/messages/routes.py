@@ -1,0 +1,169 @@
+"""Stop and start by patients (the page of their link, replies to a number), and the watch of the queues.
+
+Only for the number that the EHR has for the patient of the link at that moment: nothing is typed, so nobody can
+stop another person's messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from connector import clock, logs, web
+from connector.errors import ConnectorError, PermanentError, RefusedError
+from connector.keys import JoinToken, NotOpened
+from connector.messages import brakes, limits, optouts
+from connector.messages.phone import country_of_number, mobile_number
+from connector.messages.status import watch
+from connector.messages.text import country_of
+from connector.regions import Region
+from connector.tenants import Connection, TenantScope, connection, connections, senders
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
+
+STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})
+START = frozenset({"START", "UNSTOP"})
+"""The words that carriers act on too (Azure Communication Services, SMS FAQ: opt-out of toll-free numbers)."""
+
+
+def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> func.Blueprint:
+    bp = func.Blueprint()
+
+    @bp.function_name("patient_stop_page")
+    @bp.route(route="j/{token}/stop", methods=["GET"])
+    @web.answers_with_page
+    def patient_stop_page(req: func.HttpRequest) -> func.HttpResponse:
+        _, _, found = _opened(services(), req)
+        return _page(req, found, "ask")
+
+    @bp.function_name("patient_stop")
+    @bp.route(route="j/{token}/stop", methods=["POST"])
+    @web.answers_with_page
+    def patient_stop(req: func.HttpRequest) -> func.HttpResponse:
+        web.require_same_origin(req, services().settings.public_url)
+        out = web.form(req).get("do") != "start"
+        token, scope, found = _opened(services(), req)
+        number = _number(services(), scope, found, token.appointment_id)
+        optouts.record(scope, found.sender_id or "", number, out=out, via="link")
+        logs.event("messages.opted_out" if out else "messages.opted_in", connection=found.id, via="link")
+        return _page(req, found, "stopped" if out else "started")
+
+    @bp.function_name("messages_watch")
+    @bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *")
+    def messages_watch(timer: func.TimerRequest) -> None:
+        for scope in services().directory.scopes():
+            try:
+                _watch(scope, clock.now())
+            except ConnectorError as error:
+                logs.event("messages.watch_failed", tenant=scope.tenant_id, code=error.code)
+
+    if Region.AMERICAS in regions:
+
+        @bp.function_name("messages_inbound")
+        @bp.event_grid_trigger(arg_name="event")
+        def messages_inbound(event: func.EventGridEvent) -> None:
+            """Event Grid schema 1.0 of Communication Services, SMSReceived: numbers may lack the plus sign."""
+            if event.event_type == "Microsoft.Communication.SMSReceived":
+                take_reply(services(), event.get_json())
+
+    return bp
+
+
+def configured(scope: TenantScope, changed: Connection, now: datetime) -> None:
+    """A connection's configuration changed: look at its schedule at once, so that a silent baseline is short."""
+    if changed.may_send:
+        scope.queues.send(f"discover-{scope.region}", {"tenant": scope.tenant_id, "connection": changed.id})
+    elif not changed.messages_enabled:
+        brakes.note_off(scope, changed, now)
+
+
+def take_reply(services: Services, data: object) -> bool:
+    """A reply to one of our numbers in the Americas; whether it was a word that stops or starts."""
+    given = data if isinstance(data, dict) else {}
+    word = str(given.get("message", "")).strip().strip(".!").upper()
+    if word not in STOP | START:
+        return False
+    to, number = (_plus(str(given.get(name, ""))) for name in ("to", "from"))
+    for scope in services.directory.scopes():
+        if scope.region is Region.AMERICAS:
+            for one in senders(scope):
+                if one.value == to:
+                    optouts.record(scope, one.id, number, out=word in STOP, via="reply")
+                    logs.event("messages.reply_taken", tenant=scope.tenant_id, sender=one.id, stop=word in STOP)
+    return True
+
+
+def _watch(scope: TenantScope, now: datetime) -> None:
+    for stored in connections(scope):
+        if stored.value.messages_enabled:
+            watch(scope, stored.value, now)
+        else:
+            brakes.note_off(scope, stored.value, now)
+    if now.minute < 5:
+        limits.purge(scope, now)
+
+
+def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
+    """Raises RefusedError (404) for a link that is not ours, before any I/O."""
+    try:
+        token = JoinToken.open(req.route_params.get("token", ""), services.sealer)
+    except NotOpened:
+        raise _wrong_link() from None
+    if token.generation != 0:
+        raise _wrong_link()
+    scope = services.directory.scope_of_connection(token.connection_id)
+    found = connection(scope, token.connection_id).value
+    if not found.sender_id:
+        raise RefusedError(
+            "optout.no_sender", "This clinic sends no text messages.", status=409, title="No messages are sent"
+        )
+    return token, scope, found
+
+
+def _number(services: Services, scope: TenantScope, found: Connection, appointment_id: str) -> str:
+    """The number that a message of this visit would go to now."""
+    reader = services.ehr.reader(scope, found)
+    try:
+        appointment = reader.appointment(appointment_id)
+    except PermanentError as error:
+        raise _wrong_link() if error.code == "cerner.not_found" else error from None
+    patients = reader.patients_by_id(appointment.patient_ids).items if len(appointment.patient_ids) == 1 else ()
+    department = found.department_of(appointment.location_ids)
+    country = (country_of(department.time_zone) if department else None) or country_of_number(found.contact_phone)
+    number = mobile_number(patients[0].contacts, country, clock.now()) if patients else None
+    if number is None:
+        raise RefusedError(
+            "optout.no_number",
+            "Your clinic has no mobile number for you, so it can send you no text messages.",
+            status=409,
+            title="No messages are sent",
+        )
+    return number
+
+
+def _page(req: func.HttpRequest, found: Connection, state: str) -> func.HttpResponse:
+    return web.page(
+        "stop.html",
+        state=state,
+        token=req.route_params["token"],
+        clinic=found.clinic_name,
+        phone=found.contact_phone,
+    )
+
+
+def _plus(number: str) -> str:
+    return number if number.startswith("+") else f"+{number}"
+
+
+def _wrong_link() -> RefusedError:
+    return RefusedError(
+        "visit.wrong_link",
+        "This link does not open a visit. Please use the link in the newest message "
+        "from your clinic, or call the clinic.",
+        status=404,
+        title="This link does not work",
+    )

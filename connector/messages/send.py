@@ -1,0 +1,209 @@
+"""Sends a chunk of due messages, in this order: read the EHR again, claim, send one by one, record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from connector import clock, keys, logs
+from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
+from connector.messages import brakes, ledger, limits, optouts
+from connector.messages.compare import Kind
+from connector.messages.decide import Case, Decision, Later, Send, Skip, decide
+from connector.messages.discover import opened
+from connector.messages.ledger import Claim, Item, Message, Outcome
+from connector.messages.plan import contact_key, person_key
+from connector.tenants import Connection, Sender, TenantScope
+
+if TYPE_CHECKING:
+    from connector.adapters.acs_sms import AcsSms
+    from connector.adapters.cerner import FhirReader
+
+WORK = timedelta(seconds=45)
+"""No first attempt begins later after the claim: one that hangs must end before ACS forgets."""
+BACK = timedelta(minutes=1)
+_SENDER_REFUSED = "sms.not_allowed"
+"""The resource or the sender may not send at all: no verdict on this one message."""
+RealTime = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Everything needed to send for one connection."""
+
+    scope: TenantScope
+    connection: Connection
+    sender: Sender
+    reader: FhirReader
+    sms: AcsSms
+    sealer: keys.Sealer
+    public_url: str
+
+    def body_hash(self, send: Send) -> str:
+        """Keyed, for the body holds a telephone number."""
+        return self.scope.index("body", self.sender.value, send.to, send.text)
+
+    def attempt(self, claim: Claim, message: Message, send: Send) -> str:
+        """One POST to ACS; repeating it is the same request to the byte. Returns ACS's message id."""
+        return self.sms.send(
+            sender=self.sender.value,
+            to=send.to,
+            text=send.text,
+            tag=self.connection.id,
+            first_sent=claim.at,
+            repeatability_id=claim.repeatability_id(message),
+        )
+
+
+def send_range(desk: Desk, first: str, last: str, *, real: RealTime = ledger.real_now) -> dict[str, int]:
+    """Deal with the planned messages of a range of d keys; how many came to each state.
+
+    Running it twice, or at once in two places, sends nothing twice: one claim wins.
+    """
+    partition, now = desk.connection.id, clock.now()
+    planned = ledger.due_between(desk.scope, partition, first, last)
+    if not planned:
+        return {}
+    decisions = _reserved(desk, judge(desk, planned, now), now)
+    sends = {message: d for message, d in decisions.items() if isinstance(d, Send)}
+    skips = {message: d.rule for message, d in decisions.items() if isinstance(d, Skip)}
+    waits = {m: Outcome("planned", d.rule, due=d.due) for m, d in decisions.items() if isinstance(d, Later)}
+    wanted = Claim.new(real(), [_item(desk, message, send) for message, send in sends.items()])
+    held = ledger.claim(desk.scope, partition, wanted, skips, waits)
+    counts = {"skipped": len(skips), "later": len(waits)}
+    for rule, count in Counter(skips.values()).items():
+        logs.event("messages.skipped", connection=partition, rule=rule, count=count)
+    if held is None:
+        return counts | {"not_claimed": len(sends)}
+    outcomes = _deliver(desk, held, list(sends.items()), real)
+    if not _record(desk, held, outcomes):
+        return counts | {"left_to_sweep": len(sends)}
+    for outcome in outcomes.values():
+        counts[outcome.state] = counts.get(outcome.state, 0) + 1
+    return counts | {"left_to_sweep": len(sends) - len(outcomes)}
+
+
+def _record(desk: Desk, held: Claim, outcomes: dict[str, Outcome]) -> bool:
+    """A result that cannot be written is found again by the sweep, which ACS answers with the same one."""
+    try:
+        return ledger.record(desk.scope, desk.connection.id, held, outcomes)
+    except ConnectorError as error:
+        logs.failure("messages.record_failed", error, connection=desk.connection.id, claim=held.id)
+        return False
+
+
+def _item(desk: Desk, message: Message, send: Send) -> Item:
+    contact = contact_key(desk.scope, message.visit, send.to)
+    return Item(message, desk.body_hash(send), contact, send.tells, send.rule)
+
+
+def _reserved(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> dict[Message, Decision]:
+    """The same with what the limits refuse skipped. Raises TransientError when nothing can be reserved."""
+    asks = [limits.Ask(m.key, d.to) for m, d in decisions.items() if isinstance(d, Send)]
+    rules = limits.reserve(desk.scope, asks, now)
+    return {m: Skip(rules[m.key]) if m.key in rules else d for m, d in decisions.items()}
+
+
+def judge(desk: Desk, messages: Sequence[Message], now: datetime) -> dict[Message, Decision]:
+    """Decide on each message from a fresh reading: two upstream calls, whatever the number of messages."""
+    state = brakes.read(desk.scope, desk.connection, now)
+    held = {message: state.stopped(message.kind) for message in messages}
+    ids = {m: opened(desk.scope, desk.sealer, m.visit, m.ref) for m in messages if not held[m]}
+    wanted = sorted({found for found in ids.values() if found})
+    appointments = {a.id: a for a in desk.reader.appointments_by_id(wanted).items} if wanted else {}
+    people = sorted({a.patient_ids[0] for a in appointments.values() if len(a.patient_ids) == 1})
+    patients = {p.id: p for p in desk.reader.patients_by_id(people).items} if people else {}
+    decisions: dict[Message, Decision] = {}
+    for message in messages:
+        appointment_id = ids.get(message)
+        if appointment_id is None and not held[message]:
+            decisions[message] = Skip("reference_unreadable")
+            continue
+        appointment = appointments.get(appointment_id or "")
+        only = appointment.patient_ids[0] if appointment and len(appointment.patient_ids) == 1 else ""
+        case = Case(
+            appointment=appointment, patient=patients.get(only), planned_start=message.start,
+            planned_for=partial(_is_for, desk, message), told_before=partial(_reached, desk.scope, message),
+            link=_link(desk, message, appointment_id or ""), kind=_kind(message), lead=message.lead,
+            told=message.told, held=held[message],
+        )  # fmt: skip
+        decisions[message] = decide(desk.connection, desk.sender, case, now)
+    return _permitted(desk, decisions)
+
+
+def _permitted(desk: Desk, decisions: dict[Message, Decision]) -> dict[Message, Decision]:
+    numbers = {d.to for d in decisions.values() if isinstance(d, Send)}
+    stopped = optouts.opted_out(desk.scope, desk.sender.id, numbers)
+    for message, decision in decisions.items():
+        if isinstance(decision, Send) and decision.to in stopped:
+            decisions[message] = Skip("opted_out")
+        elif isinstance(decision, Send) and not limits.reaches(desk.sender, decision.to):
+            decisions[message] = Skip("country_not_reached")
+    return decisions
+
+
+def _link(desk: Desk, message: Message, appointment_id: str) -> str:
+    token = keys.JoinToken(desk.connection.id, appointment_id, message.generation).seal(desk.sealer)
+    return f"{desk.public_url}/j/{token}"
+
+
+def _kind(message: Message) -> Kind:
+    known: dict[str, Kind] = {"reminder": "reminder", "change": "change", "cancellation": "cancellation"}
+    return known.get(message.kind, "confirmation")
+
+
+def _is_for(desk: Desk, message: Message, patient_id: str) -> bool:
+    return person_key(desk.scope, desk.connection.id, patient_id) == message.person
+
+
+def _reached(scope: TenantScope, message: Message, number: str) -> bool:
+    return contact_key(scope, message.visit, number) == message.contact
+
+
+def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], real: RealTime) -> dict[str, Outcome]:
+    """Send one by one; a message without an outcome may have been sent and stays in the claim."""
+    outcomes: dict[str, Outcome] = {}
+    refused = ""
+    for message, send in sends:
+        if refused or real() - held.at > WORK:
+            outcomes[message.key] = Outcome("planned", refused or "out_of_time", due=clock.now() + BACK)
+            continue
+        try:
+            outcome = _send_once(desk, held, message, send)
+        except ConnectorError as error:
+            refused = error.code
+            outcome = Outcome("planned", refused, due=clock.now() + BACK)
+        if outcome is not None:
+            outcomes[message.key] = outcome
+    return outcomes
+
+
+def _send_once(desk: Desk, held: Claim, message: Message, send: Send) -> Outcome | None:
+    """The first attempt, and one replay when its answer is lost.
+
+    Raises TransientError when it was surely not sent, PermanentError when ACS refuses the sender altogether.
+    """
+    try:
+        return Outcome("sent", send.rule, desk.attempt(held, message, send))
+    except AmbiguousError:
+        return replay(desk, held, message, send)
+    except PermanentError as error:
+        if error.code == _SENDER_REFUSED:
+            raise
+        return Outcome("failed", error.code)
+
+
+def replay(desk: Desk, held: Claim, message: Message, send: Send) -> Outcome | None:
+    """Repeat an attempt of unknown outcome within ACS's memory; None when the outcome is still unknown."""
+    try:
+        return Outcome("sent", send.rule, desk.attempt(held, message, send))
+    except TransientError:
+        return None
+    except PermanentError as error:
+        if error.code == _SENDER_REFUSED:
+            return None
+        return Outcome("failed", error.code)

@@ -1,0 +1,169 @@
+"""The words of an SMS and what they cost: the clinic's name, when, and the link; no patient and no clinician.
+
+Segments: 3GPP TS 23.038 (GSM 7-bit default alphabet and its extension) and TS 23.040 (concatenation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+from connector.tenants import MessageSettings
+
+if TYPE_CHECKING:
+    import jinja2
+    from babel import Locale
+
+_TEMPLATES = Path(__file__).parent.parent / "templates" / "messages"
+_GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_EXTENSION = frozenset("\f^{}\\[~]|€")
+_SAME_IN_GSM = str.maketrans(
+    {
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",  # CLDR puts narrow spaces into English times
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2010": "-",
+        "\u2011": "-",
+        "\u2013": "-",
+        "\u2014": "-",
+    }
+)
+"""One character of typography would turn the whole SMS into UCS-2, with 70 characters a segment."""
+
+
+def segments(text: str) -> int:
+    """How many SMS segments `text` is billed as."""
+    if all(character in _GSM or character in _GSM_EXTENSION for character in text):
+        costs, single, part = [2 if c in _GSM_EXTENSION else 1 for c in text], 160, 153
+    else:
+        costs, single, part = [len(c.encode("utf-16-be")) // 2 for c in text], 70, 67
+    if sum(costs) <= single:
+        return 1
+    count, free = 0, 0
+    for cost in costs:  # a character of two units never straddles segments
+        if cost > free:
+            count, free = count + 1, part
+        free -= cost
+    return count
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a text is made of; nothing of it names a patient or a clinician."""
+
+    clinic: str
+    start: datetime
+    zone: str
+    link: str
+    phone: str
+    sender: Literal["phone_number", "alphanumeric"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    text: str
+    length: int
+    segments: int
+
+
+def compose(rule: str, words: Words, settings: MessageSettings, language: str | None = None) -> str:
+    """The text of a message that passed by `rule` (`change.moved`), in the department's local time, its zone named.
+
+    The fullest wording that fits one segment, or else the shortest. An admin's own text stands in place of ours,
+    except where it could not be true: for a visit that is on again, or that is no longer by video.
+    """
+    from babel.dates import format_skeleton, format_time
+
+    kind = rule.partition(".")[0]
+    chosen = _language(kind, language, settings.languages)
+    local, locale = words.start.astimezone(ZoneInfo(words.zone)), _locale(words.zone, chosen)
+    values = {
+        "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": _zone_name(local),
+        "date": format_skeleton("MMMEd", local, locale=locale), "time": format_time(local, "short", locale=locale),
+    }  # fmt: skip
+    own = _OWN.get(rule, rule.partition(".")[2].isdecimal()) and settings.texts.get(kind)  # type: ignore[call-overload]
+    template, stop = (_environment().get_template(_file(name, chosen)) for name in (kind, "stop"))
+    text = ""
+    for room in (3, 2, 1, 0):
+        more = {"room": room, "rule": rule, "sender": words.sender}
+        said = own.format_map(values) if own else template.render(values, **more)
+        text = f"{said.strip()} {stop.render(values, **more)}".strip().translate(_SAME_IN_GSM)
+        if segments(text) == 1:
+            break
+    return text
+
+
+_OWN = {"confirmation.new": True, "change.moved": True, "cancellation.cancelled": True}
+"""The rules for which an admin's own text is true; reminders are named by their lead."""
+
+
+def preview(rule: str, words: Words, settings: MessageSettings, language: str | None = None) -> Preview:
+    """What an admin sees before saving: the text, its characters and the segments that it is billed as."""
+    text = compose(rule, words, settings, language)
+    return Preview(text, len(text), segments(text))
+
+
+_ENGLISH = {"confirmation": "confirmation.en.txt", "reminder": "reminder.en.txt", "change": "change.en.txt",
+            "cancellation": "cancellation.en.txt", "stop": "stop.en.txt"}  # fmt: skip
+
+
+def _file(kind: str, language: str) -> str:
+    """A language has all five files, or is not offered."""
+    return _ENGLISH[kind] if language == "en" else f"{kind}.{language}.txt"
+
+
+def _language(kind: str, wanted: str | None, offered: Sequence[str]) -> str:
+    """The patient's language if it is offered and there are words for it, else the first offered, else English."""
+    tags = [wanted, (wanted or "").partition("-")[0]]
+    for tag in (*(t for t in tags if t in offered), *offered[:1]):
+        if tag and (_TEMPLATES / _file(kind, tag)).is_file() and (_TEMPLATES / _file("stop", tag)).is_file():
+            return tag
+    return "en"
+
+
+def country_of(zone: str) -> str | None:
+    """ISO 3166 code of the country that a time zone lies in (CLDR); None for one like Etc/UTC."""
+    from babel.core import get_global
+
+    territory = get_global("zone_territories").get(zone)
+    return territory if territory and territory.isalpha() and territory not in ("ZZ", "XX") else None
+
+
+def _zone_name(local: datetime) -> str:
+    """The abbreviation people there use (CST, CEST); an offset where there is none."""
+    name = local.tzname() or ""
+    return name if name.isalpha() else f"GMT{local:%z}"
+
+
+@lru_cache(maxsize=64)
+def _locale(zone: str, language: str = "en") -> Locale:
+    """The language as written in the zone's country, for the order of day and month and the kind of clock."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return Locale.parse(f"{language.partition('-')[0]}_{country_of(zone) or '150'}")
+    except UnknownLocaleError:
+        return Locale.parse(language if language != "en" else "en_150", sep="-" if "-" in language else "_")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(("html",)),
+    )

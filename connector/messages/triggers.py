@@ -1,0 +1,160 @@
+"""The timers and queue functions of the feature: they find the tenant, call the logic and log counts.
+
+A queue message is a hint. Losing one, or running it twice, changes nothing: the tables are the truth, and the
+next timer run gives the same hint again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import azure.functions as func
+
+from connector import clock, logs
+from connector.errors import ConnectorError, RefusedError
+from connector.messages import discover, dispatch, ledger, send, sweep
+from connector.regions import Region
+from connector.tenants import Connection, TenantScope, connection, connections, sender
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
+
+ROUNDS = 4
+"""Chunks that one run may send of its range; each takes at most a minute, and the host ends a run after five."""
+GetServices = Callable[[], "Services"]
+
+
+def blueprint(services: GetServices, regions: Iterable[Region]) -> func.Blueprint:
+    """The feature's functions; queue functions only for the regions served: the others have no storage."""
+    made = func.Blueprint()
+    _add_timers(made, services)
+    for region in regions:
+        _add_region(made, services, region)
+    return made
+
+
+def _add_timers(made: func.Blueprint, services: GetServices) -> None:
+    dispatcher = dispatch.Dispatcher()
+
+    @made.function_name("messages_discover")
+    @made.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
+    def messages_discover(timer: func.TimerRequest) -> None:
+        for scope in services().directory.scopes():
+            with _alone("messages.discover_failed", scope):
+                hints = discover.request_scans(scope, clock.now())
+                logs.event("messages.scans_requested", tenant=scope.tenant_id, hints=hints)
+
+    @made.function_name("messages_dispatch")
+    @made.timer_trigger(arg_name="timer", schedule="0 * * * * *")
+    def messages_dispatch(timer: func.TimerRequest) -> None:
+        run, scopes = dispatcher.run(), services().directory.scopes()
+        first = clock.now().minute % max(1, len(scopes))  # who comes first changes: names share one rate
+        for scope in scopes[first:] + scopes[:first]:
+            with _alone("messages.dispatch_failed", scope):
+                released = run.release(scope, clock.now())
+                logs.event("messages.released", tenant=scope.tenant_id, count=released)
+
+    @made.function_name("messages_sweep")
+    @made.timer_trigger(arg_name="timer", schedule="30 * * * * *")
+    def messages_sweep(timer: func.TimerRequest) -> None:
+        for scope in services().directory.scopes():
+            for stored in connections(scope):
+                with _alone("messages.sweep_failed", scope, stored.value.id):
+                    sweep.sweep(scope, stored.value.id, partial(desk, services(), scope, stored.value))
+
+
+def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> None:
+    storage = f"{region.upper()}_STORAGE"
+
+    @made.function_name(f"messages_discover_{region}")
+    @made.queue_trigger(arg_name="message", queue_name=f"discover-{region}", connection=storage)
+    def messages_discover_region(message: func.QueueMessage) -> None:
+        hint = json.loads(message.get_body())
+        found = _find(services(), region, hint)
+        if found is None:
+            return
+        scope, chosen = found
+        if not chosen.may_send:
+            return
+        with _logged("messages.scan_failed", scope, chosen.id):
+            reader = services().ehr.reader(scope, chosen)
+            counts = discover.run(scope, chosen, reader, services().sealer, clock.now())
+        logs.event("messages.scanned", connection=chosen.id, **counts)
+
+    @made.function_name(f"messages_send_{region}")
+    @made.queue_trigger(arg_name="message", queue_name=f"send-{region}", connection=storage)
+    def messages_send_region(message: func.QueueMessage) -> None:
+        hint = json.loads(message.get_body())
+        found = _find(services(), region, hint)
+        if found is None:
+            return
+        scope, chosen = found
+        with _logged("messages.send_failed", scope, chosen.id):
+            place = desk(services(), scope, chosen)
+            counts = _send_all(place, hint["from"], hint["to"]) if place else {}
+        logs.event("messages.handled", connection=chosen.id, **counts)
+
+
+def _send_all(place: send.Desk, first: str, last: str) -> Counter[str]:
+    """A range is its worker's own, with what was planned into it since: the dispatcher leaves that to it."""
+    counts: Counter[str] = Counter()
+    for _ in range(ROUNDS):
+        handled = send.send_range(place, first, last)
+        counts.update(handled)
+        if sum(handled.values()) < ledger.CHUNK or handled.get("not_claimed"):
+            break
+    return counts
+
+
+def desk(services: Services, scope: TenantScope, chosen: Connection) -> send.Desk | None:
+    """Where a connection's messages are sent from; None while it may not send."""
+    by = sender(scope, chosen.sender_id) if chosen.sender_id else None
+    if by is None or not chosen.may_send:
+        return None
+    return send.Desk(
+        scope=scope,
+        connection=chosen,
+        sender=by,
+        reader=services.ehr.reader(scope, chosen),
+        sms=services.sms(scope.region),
+        sealer=services.sealer,
+        public_url=services.settings.public_url,
+    )
+
+
+def _find(services: Services, region: Region, hint: dict[str, str]) -> tuple[TenantScope, Connection] | None:
+    """None for a tenant or connection that is gone: its hints are old."""
+    scope = services.directory.find(hint["tenant"])
+    if scope is None:
+        return None
+    scope.require_region(region)
+    try:
+        return scope, connection(scope, hint["connection"]).value
+    except RefusedError:
+        return None
+
+
+@contextmanager
+def _logged(name: str, scope: TenantScope, connection_id: str | None = None) -> Iterator[None]:
+    """Log a failure and let it go on to the host, which gives the hint again."""
+    try:
+        yield
+    except ConnectorError as error:
+        logs.event(name, tenant=scope.tenant_id, connection=connection_id, code=error.code)
+        raise
+
+
+@contextmanager
+def _alone(name: str, scope: TenantScope, connection_id: str | None = None) -> Iterator[None]:
+    """One tenant's trouble must not keep the others waiting; the next run tries again."""
+    try:
+        yield
+    except ConnectorError as error:
+        logs.event(name, tenant=scope.tenant_id, connection=connection_id, code=error.code)
+    except Exception as error:
+        logs.failure(name, error, tenant=scope.tenant_id, connection=connection_id)

@@ -1,0 +1,80 @@
+"""Requests to the feature's pages and API, called as the host calls them."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import azure.functions as func
+
+from connector import keys, messages, portal
+from connector.adapters.entra import GLOBAL_ADMINISTRATOR, ApiCaller
+from tests.messages.conftest import ACTOR, Stage
+
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+
+
+class _Entra:
+    """Accepts any bearer as one automation client; proving tokens is tested where tokens are."""
+
+    def __init__(self, tenant_id: str, role: str) -> None:
+        self._caller = ApiCaller(tenant_id, ACTOR.object_id, frozenset({role}))
+
+    def verify_api_token(self, token: str) -> ApiCaller:
+        return self._caller
+
+
+def functions(stage: Stage, role: str = "Connector.Configure") -> dict[str, Callable[..., Any]]:
+    """Pages and API of the feature, by function name."""
+    services = dataclasses.replace(stage.services, entra=_Entra(stage.scope.tenant_id, role))  # type: ignore[arg-type]
+    made = func.FunctionApp()
+    made.register_functions(messages.routes_blueprint(lambda: services, [stage.scope.region]))
+    made.register_functions(portal.messages_api_blueprint(lambda: services))
+    made.register_functions(portal.messages_pages_blueprint(lambda: services))
+    return {str(f.get_function_name()): f.get_user_function() for f in made.get_functions()}
+
+
+def ask(
+    stage: Stage,
+    function: str,
+    method: str = "GET",
+    *,
+    body: Any = None,
+    form: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+    role: str = "Connector.Configure",
+    **route: str,
+) -> func.HttpResponse:
+    raw = urlencode(form).encode() if form is not None else json.dumps(body).encode() if body is not None else b""
+    request = func.HttpRequest(
+        method,
+        f"http://127.0.0.1:31999/{function}",
+        headers={"Authorization": "Bearer any", **(headers or {})},
+        route_params=route,
+        body=raw,
+    )
+    answer: func.HttpResponse = functions(stage, role)[function](request)
+    return answer
+
+
+def admin_cookie(stage: Stage, *, admin: bool = True) -> dict[str, str]:
+    """What a signed-in browser of the portal sends."""
+    who = {
+        "purpose": "portal",
+        "target": "",
+        "tenant_id": stage.scope.tenant_id,
+        "object_id": ACTOR.object_id,
+        "name": "Admin",
+        "username": "it.admin@harbor.example",
+        "roles": [] if admin else ["Connector.Read"],
+        "directory_roles": [GLOBAL_ADMINISTRATOR] if admin else [],
+        "expires": int(time.time()) + 600,
+    }
+    sealed = stage.services.sealer.seal(json.dumps(who).encode(), region=None, purpose="cookie.portal")
+    return {"Cookie": f"__Host-portal={keys.encode(sealed)}", **SAME_ORIGIN}
+
+
+def text_of(answer: func.HttpResponse) -> str:
+    return answer.get_body().decode()

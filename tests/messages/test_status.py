@@ -1,0 +1,203 @@
+"""What operators and admins see: true counts, no person, and brakes and settings that work from page and API alike."""
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connector import logs, messages, tenants
+from connector.messages import brakes
+from connector.messages.status import watch
+from connector.portal.openapi import document
+from connector.tenants import ConnectionPatch
+from tests.messages.asking import admin_cookie, ask, text_of
+from tests.messages.conftest import ACTOR, Stage
+
+
+def now(stage: Stage) -> messages.MessageStatus:
+    return messages.connection_status(stage.scope, stage.connection, stage.world.now())
+
+
+def events(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    with monkeypatch.context() as patched:
+        patched.setattr(logs, "event", lambda name, **fields: found.update({name: fields}))
+        watch(stage.scope, stage.connection, stage.world.now())
+    return found
+
+
+def person(stage: Stage, index: int, **changed: Any) -> None:
+    identity = stage.hospital.patients[index].patient_id
+    stage.world.resources[stage.hospital.ehr_tenant]["Patient", identity].update(changed)
+
+
+def test_counts_are_what_happened(stage: Stage) -> None:
+    for patient in range(3):
+        stage.book(patient)
+    person(stage, 2, deceasedBoolean=True)
+    stage.discover()
+    stage.world.advance(timedelta(minutes=4))
+    before = now(stage)
+    assert (before.due, before.held, before.sent, before.queue_age_seconds // 60) == (3, 0, 0, 4)
+    stage.deliver()
+    after = now(stage)
+    assert (after.due, after.sent, after.skipped, after.rules) == (0, 2, 1, {"deceased": 1})
+    assert after.last_complete_scan and not after.baseline_pending and after.queue_age_seconds == 0
+    stage.world.advance(timedelta(hours=25))
+    assert now(stage).sent == 0
+
+
+def test_what_is_held_is_no_late_queue(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.book()
+    stage.discover()
+    stage.world.advance(timedelta(minutes=20))
+    assert events(stage, monkeypatch)["messages.alarm_late"]["due"] == 1
+    brakes.hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
+    seen = now(stage)
+    assert (seen.due, seen.held, seen.queue_age_seconds) == (0, 1, 0)
+    assert [(hold.kind, hold.rule) for hold in seen.holds] == [("confirmation", "held_volume")]
+    alarms = events(stage, monkeypatch)
+    assert "messages.alarm_late" not in alarms
+    assert alarms["messages.alarm_held"]["rule"] == "held_volume" and alarms["messages.queue"]["held"] == 1
+    stage.world.advance(timedelta(minutes=20))
+    assert "messages.alarm_unscanned" in events(stage, monkeypatch)
+
+
+def test_forecast_counts_by_hour_kind_and_rule(staged: Any) -> None:
+    stage = staged(reminders=True, reminder_leads_minutes=[15])
+    for patient in range(3):
+        stage.book(patient, in_minutes=300)
+    stage.discover()
+    brakes.hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
+    found = messages.connection_forecast(stage.scope, stage.connection, stage.world.now())
+    assert [(one.kind, one.rule, one.count) for one in found.entries] == [
+        ("confirmation", "held_volume", 3),
+        ("reminder", "due", 3),
+    ]
+    reminded = found.entries[1].hour
+    assert timedelta(hours=3) < reminded - stage.world.now() < timedelta(hours=5) and found.total == 6
+
+
+def test_nobody_is_named(stage: Stage) -> None:
+    appointment = stage.book()
+    stage.discover()
+    shown = text_of(ask(stage, "portal_messages", headers=admin_cookie(stage), connection=stage.connection_id))
+    shown += text_of(ask(stage, "api_messages_all"))
+    who = stage.hospital.patients[0]
+    assert not any(secret in shown for secret in (appointment, who.family, who.patient_id, who.mobile[2:]))
+
+
+@pytest.mark.parametrize("function", ["api_messages_status", "api_messages_forecast", "api_messages_settings"])
+def test_readers_may_read(stage: Stage, function: str) -> None:
+    answer = ask(stage, function, role="Connector.Read", connection=stage.connection_id)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "release"])
+def test_readers_may_not_act(stage: Stage, action: str) -> None:
+    name = f"api_messages_{action}"
+    assert ask(stage, name, "POST", role="Connector.Read", connection=stage.connection_id).status_code == 403
+
+
+def test_brakes_by_api(stage: Stage) -> None:
+    one = {"connection": stage.connection_id}
+    assert json.loads(text_of(ask(stage, "api_messages_pause", "POST", **one)))["paused"] is True
+    assert json.loads(text_of(ask(stage, "api_messages_resume", "POST", **one)))["paused"] is False
+    brakes.hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
+    assert (
+        json.loads(text_of(ask(stage, "api_messages_release", "POST", body={"kind": "change"}, **one)))["holds"] == []
+    )
+    chosen = {"sender": stage.connection.sender_id or ""}
+    ask(stage, "api_sender_pause", "POST", **chosen)
+    assert now(stage).sender_paused
+    ask(stage, "api_sender_resume", "POST", **chosen)
+    assert not now(stage).sender_paused
+
+
+def test_settings_by_api(stage: Stage) -> None:
+    one = {"connection": stage.connection_id}
+    read = ask(stage, "api_messages_settings", **one)
+    wanted = json.loads(text_of(read)) | {"daily_cap": 3, "reminder_leads_minutes": [60]}
+    etag = {"If-Match": read.headers["ETag"]}
+    assert ask(stage, "api_messages_settings", "PUT", body=wanted, headers=etag, **one).status_code == 200
+    assert stage.connection.messages.daily_cap == 3
+    assert ask(stage, "api_messages_settings", "PUT", body=wanted, headers=etag, **one).status_code == 412
+    wrong = ask(stage, "api_messages_settings", "PUT", body={"daily_cap": 0}, headers=etag, **one)
+    assert wrong.status_code == 422 and "daily_cap" in json.loads(text_of(wrong))["errors"]
+
+
+def form_of(page: str) -> dict[str, str]:
+    """The fields of the settings form as a browser would send them unchanged."""
+    part = page[page.index('name="do" value="settings"') :]
+    fields = {"do": "settings"}
+    for tag in re.findall(r"<input[^>]*>", part):
+        name, value = re.search(r'name="([^"]*)"', tag), re.search(r'value="([^"]*)"', tag)
+        if name and ('type="checkbox"' not in tag or "checked" in tag):
+            fields[name[1]] = value[1].replace("&#34;", '"').replace("&#39;", "'") if value else "on"
+    return fields
+
+
+def test_the_form_sends_back_what_it_shows_and_saves_what_is_changed(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    before = stage.connection.messages
+    fields = form_of(text_of(ask(stage, "portal_messages", **one)))
+    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 303
+    assert stage.connection.messages == before
+    fields = form_of(text_of(ask(stage, "portal_messages", **one)))
+    del fields["cancellations"]
+    fields |= {"reminder_leads_minutes": "2880, 30", "quiet_from": "20:30", "excluded_0": "on"}
+    fields["text_change"] = "{clinic}: new time {date} {time} {zone} {link}"
+    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 303
+    after = stage.connection.messages
+    assert (after.cancellations, after.reminder_leads_minutes, after.quiet_from) == (False, [2880, 30], "20:30")
+    assert after.excluded_departments == ["Family Medicine"] and "{link}" in after.texts["change"]
+    shown = text_of(ask(stage, "portal_messages", **one))
+    assert f"{stage.hospital.name}: new time " in shown and "1 part on the bill" in shown
+
+
+def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    fields = form_of(text_of(ask(stage, "portal_messages", **one))) | {"daily_cap": "99", "text_change": "{patient}!"}
+    answer = ask(stage, "portal_messages_post", "POST", form=fields, **one)
+    shown = text_of(answer)
+    assert answer.status_code == 422 and "daily_cap" in shown and 'value="99"' in shown and "{patient}!" in shown
+    assert stage.connection.messages.daily_cap == 4
+    present = tenants.connection(stage.scope, stage.connection_id)
+    tenants.change_connection(stage.scope, stage.connection_id, present.etag, ConnectionPatch(name="Other"), ACTOR)
+    del fields["text_change"]
+    fields["daily_cap"] = "5"
+    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 412
+
+
+def test_brakes_by_page(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    for do, paused in (("pause", True), ("resume", False)):
+        assert ask(stage, "portal_messages_post", "POST", form={"do": do}, **one).status_code == 303
+        assert now(stage).paused is paused
+    brakes.hold(stage.scope, stage.connection, "all", "held_restored", stage.world.now())
+    page = text_of(ask(stage, "portal_messages", **one))
+    assert "Release and send" in page and "Forget what is due" in page
+    ask(stage, "portal_messages_post", "POST", form={"do": "release", "kind": "all", "forget": "1"}, **one)
+    assert now(stage).holds == []
+
+
+def test_who_may_not_use_the_page(stage: Stage) -> None:
+    one = {"connection": stage.connection_id}
+    assert ask(stage, "portal_messages", **one).status_code == 303
+    reader = admin_cookie(stage, admin=False)
+    page = ask(stage, "portal_messages", headers=reader, **one)
+    assert page.status_code == 200 and "Save settings" not in text_of(page)
+    assert ask(stage, "portal_messages_post", "POST", form={"do": "pause"}, headers=reader, **one).status_code == 403
+    foreign = admin_cookie(stage) | {"Sec-Fetch-Site": "cross-site"}
+    assert ask(stage, "portal_messages_post", "POST", form={"do": "pause"}, headers=foreign, **one).status_code == 403
+    assert not now(stage).paused
+
+
+def test_the_api_describes_itself() -> None:
+    described = document("https://visits.example")
+    paths = described["paths"]
+    assert {"get"} <= paths["/api/v1/connections/{connection}/messages/status"].keys()
+    assert {"put"} <= paths["/api/v1/connections/{connection}/messages/settings"].keys()
+    assert {"MessageStatus", "Forecast", "ReleaseInput", "OptOutInput"} <= described["components"]["schemas"].keys()
