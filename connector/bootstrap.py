@@ -1,0 +1,99 @@
+"""Composition root: settings in, services out, once a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from connector import logs, settings
+from connector.adapters.acs_sms import AcsSms
+from connector.adapters.cerner import Cerner
+from connector.adapters.entra import Entra
+from connector.adapters.graph import Graph
+from connector.adapters.http import OutgoingHttp, OutgoingPolicy
+from connector.ehr_access import EhrAccess
+from connector.errors import PermanentError
+from connector.keys import Sealer
+from connector.regions import Region
+from connector.settings import Settings
+from connector.tenants import Directory, RegionalStorage
+
+if TYPE_CHECKING:
+    import azure.functions as func
+
+_GRAPH_SCOPE = "https://graph.microsoft.com/.default"
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the features work with."""
+
+    settings: Settings
+    storage: RegionalStorage
+    directory: Directory
+    sealer: Sealer
+    ehr: EhrAccess
+    entra: Entra
+    graph: Graph
+    sms: Callable[[Region], AcsSms]
+
+
+def build(loaded: Settings) -> Services:
+    """Wire everything; opens no connection."""
+    storage = RegionalStorage.of(loaded)
+    entra = Entra(loaded)
+    return Services(
+        settings=loaded,
+        storage=storage,
+        directory=Directory(loaded, storage),
+        sealer=Sealer(loaded.sealing_keys),
+        ehr=EhrAccess(loaded, Cerner(OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox)))),
+        entra=entra,
+        graph=Graph(loaded.graph_url, lambda tenant_id: entra.app_token(tenant_id, _GRAPH_SCOPE)),
+        sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
+    )
+
+
+def _sms(loaded: Settings, region: Region) -> AcsSms:
+    served = loaded.region(region)
+    if not served.communication_endpoint:
+        raise PermanentError("sms.not_configured")
+    return AcsSms(served.communication_endpoint, served.communication_key, served.identity_client_id)
+
+
+_lock = Lock()
+_services: Services | None = None
+
+
+def services() -> Services:
+    """This process's services, built from the environment on first use."""
+    global _services
+    with _lock:
+        if _services is None:
+            logs.protect()
+            _services = build(settings.load())
+        return _services
+
+
+def blueprints() -> list[func.Blueprint]:
+    """Every function of the app. Settings are read now, so a wrong one fails at start with its name."""
+    from connector import health, launch, messages, portal, visits
+
+    regions = [served.region for served in services().settings.regions]
+    return [
+        health.blueprint(services),
+        launch.launch_blueprint(services),
+        launch.signin_blueprint(services),
+        visits.clinician_blueprint(services),
+        visits.patient_blueprint(services),
+        visits.retention_blueprint(services),
+        messages.blueprint(services, regions),
+        messages.routes_blueprint(services, regions),
+        portal.pages_blueprint(services),
+        portal.messages_pages_blueprint(services),
+        portal.api_blueprint(services),
+        portal.messages_api_blueprint(services),
+    ]
