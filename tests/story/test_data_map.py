@@ -1,0 +1,55 @@
+"""Every column and every kind of row that the story stored is listed in docs/data-map.md."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from sandbox.azurite import HOST_ACCOUNT
+from tests.story import leaks
+from tests.story.conftest import Told
+
+pytestmark = pytest.mark.timeout(300)
+_MAP = Path(__file__).parent.parent.parent / "docs" / "data-map.md"
+_ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \| `(\w+)` \|", re.MULTILINE)
+
+
+RARE = {
+    r"Visits w\.[^.]+",  # a visit waits for a second look: cancelled or vanished
+    r"Visits b\.counts",  # the volume of told messages
+    r"Visits b\.sender\.[^.]+",  # a paused sender
+    r"OptOuts [^.]+",  # somebody said STOP
+    r"Visits k\.[^.]+\.[^.]+",  # seconds long
+}
+"""Kinds that the story need not store; tests/messages stores each."""
+
+
+def listed() -> dict[str, dict[re.Pattern[str], set[str]]]:
+    """Columns by table and by the form of the row key, as the map says."""
+    found: dict[str, dict[re.Pattern[str], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for table, key, column in _ROW.findall(_MAP.read_text(encoding="utf-8")):
+        form = "".join("[^.]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", key))
+        found[table][re.compile(form)].add(column)
+    return found
+
+
+def test_every_stored_column_is_in_the_data_map(told: Told) -> None:
+    told.tell_everything()
+    known = listed()
+    stored = [row for row in leaks.rows(told.sandbox) + told.rows_on_the_way if row.account != HOST_ACCOUNT]
+    unlisted = set[str]()
+    kinds = set[tuple[str, str]]()
+    for row in stored:
+        if row.table == "Planted":  # by the canary
+            continue
+        forms = [form for form in known[row.table] if form.fullmatch(row.key)]
+        if not forms:
+            unlisted.add(f"{row.table}: a row like {row.key}")
+            continue
+        kinds |= {(row.table, form.pattern) for form in forms}
+        columns = {"PartitionKey", "RowKey"}.union(*(known[row.table][form] for form in forms))
+        unlisted |= {f"{row.table} {forms[0].pattern}: {name}" for name in row.columns if name not in columns}
+    assert sorted(unlisted) == []
+    never = {(table, form.pattern) for table, forms in known.items() for form in forms} - kinds
+    assert {table + " " + form for table, form in never} <= RARE, "kinds never stored"
