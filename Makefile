@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types fmt requirements clean
+.PHONY: help setup demo test chaos lint types fmt requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -16,6 +16,9 @@ demo: setup ## Play the whole story in a browser: prints READY <url>, Ctrl-C end
 
 test: setup ## Run the tests (ARGS="-k word" passes options to pytest)
 	@$(PY) -m pytest $(ARGS)
+
+chaos: setup ## Send 10,000 messages while workers die and vendors fail (ARGS="--count 1000 --kills 5 --seed 2")
+	@$(PY) -m tests.chaos $(ARGS)
 
 lint: setup ## Check style and known mistakes
 	@$(PY) -m ruff check .
