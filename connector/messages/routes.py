@@ -14,7 +14,8 @@ import azure.functions as func
 
 from connector import clock, logs, web
 from connector.errors import ConnectorError, PermanentError, RefusedError
-from connector.keys import JoinToken, NotOpened
+from connector.join_link import open_join_link, wrong_link
+from connector.keys import JoinToken
 from connector.messages import brakes, limits, optouts
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
@@ -109,12 +110,7 @@ def _watch(scope: TenantScope, now: datetime) -> None:
 
 def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
     """Raises RefusedError (404) for a link that is not ours, before any I/O."""
-    try:
-        token = JoinToken.open(req.route_params.get("token", ""), services.sealer)
-    except NotOpened:
-        raise _wrong_link() from None
-    if token.generation != 0:
-        raise _wrong_link()
+    token = open_join_link(req.route_params.get("token", ""), services.sealer)
     scope = services.directory.scope_of_connection(token.connection_id)
     found = connection(scope, token.connection_id).value
     if not found.sender_id:
@@ -130,7 +126,7 @@ def _number(services: Services, scope: TenantScope, found: Connection, appointme
     try:
         appointment = reader.appointment(appointment_id)
     except PermanentError as error:
-        raise _wrong_link() if error.code == "cerner.not_found" else error from None
+        raise wrong_link() if error.code == "cerner.not_found" else error from None
     patients = reader.patients_by_id(appointment.patient_ids).items if len(appointment.patient_ids) == 1 else ()
     department = found.department_of(appointment.location_ids)
     country = (country_of(department.time_zone) if department else None) or country_of_number(found.contact_phone)
@@ -157,13 +153,3 @@ def _page(req: func.HttpRequest, found: Connection, state: str) -> func.HttpResp
 
 def _plus(number: str) -> str:
     return number if number.startswith("+") else f"+{number}"
-
-
-def _wrong_link() -> RefusedError:
-    return RefusedError(
-        "visit.wrong_link",
-        "This link does not open a visit. Please use the link in the newest message "
-        "from your clinic, or call the clinic.",
-        status=404,
-        title="This link does not work",
-    )

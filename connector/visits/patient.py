@@ -16,7 +16,8 @@ import azure.functions as func
 from connector import clock, logs, web
 from connector.ehr import Appointment
 from connector.errors import PermanentError, RefusedError, TransientError
-from connector.keys import JoinToken, NotOpened
+from connector.join_link import open_join_link, wrong_link
+from connector.keys import JoinToken
 from connector.launch import open_session
 from connector.tenants import Connection, TenantScope, connection
 from connector.visits import times
@@ -106,22 +107,17 @@ def _next(visits: tuple[Appointment, ...], found: Connection) -> Appointment | N
 
 def _doorway(services: Services, req: func.HttpRequest) -> Doorway:
     """Raises RefusedError (404) for a link that is not ours, before any I/O."""
-    try:
-        token = JoinToken.open(req.route_params.get("token", ""), services.sealer)
-    except NotOpened:
-        raise _wrong_link() from None
+    token = open_join_link(req.route_params.get("token", ""), services.sealer)
     scope = services.directory.scope_of_connection(token.connection_id)
     found = connection(scope, token.connection_id).value
     visit = visit_key(scope, found.id, token.appointment_id)
-    if token.generation != 0:
-        raise _wrong_link()
     try:
         appointment = services.ehr.reader(scope, found).appointment(token.appointment_id)
     except TransientError:
         return _from_stored(services, scope, found, visit)
     except PermanentError as error:
         if error.code == "cerner.not_found":
-            raise _wrong_link() from None
+            raise wrong_link() from None
         return _from_stored(services, scope, found, visit)
     state, opens = _state(appointment, found)
     return Doorway(scope, found, visit, state, appointment.start, zone_of(appointment, found), opens, appointment)
@@ -166,14 +162,4 @@ def _page(req: func.HttpRequest, door: Doorway) -> func.HttpResponse:
         when=times.day_and_time(door.start, door.zone) if door.start else None,
         opens=times.day_and_time(door.opens, door.zone) if door.opens else None,
         csp=web.content_security_policy(form_action=None),
-    )
-
-
-def _wrong_link() -> RefusedError:
-    return RefusedError(
-        "visit.wrong_link",
-        "This link does not open a visit. Please use the link in the newest message "
-        "from your clinic, or call the clinic.",
-        status=404,
-        title="This link does not work",
     )
