@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from connector.tenants import MessageSettings
+from connector.zones import zone_name
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,7 +91,7 @@ def compose(rule: str, words: Words, settings: MessageSettings, language: str | 
     chosen = _language(kind, language, settings.languages)
     local, locale = words.start.astimezone(ZoneInfo(words.zone)), _locale(words.zone, chosen)
     values = {
-        "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": _zone_name(local),
+        "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": zone_name(local),
         "date": format_skeleton("MMMEd", local, locale=locale), "time": format_time(local, "short", locale=locale),
     }  # fmt: skip
     own = _OWN.get(rule, rule.partition(".")[2].isdecimal()) and settings.texts.get(kind)  # type: ignore[call-overload]
@@ -139,12 +140,6 @@ def country_of(zone: str) -> str | None:
 
     territory = get_global("zone_territories").get(zone)
     return territory if territory and territory.isalpha() and territory not in ("ZZ", "XX") else None
-
-
-def _zone_name(local: datetime) -> str:
-    """The abbreviation people there use (CST, CEST); an offset where there is none."""
-    name = local.tzname() or ""
-    return name if name.isalpha() else f"GMT{local:%z}"
 
 
 @lru_cache(maxsize=64)

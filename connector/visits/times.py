@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from connector.zones import zone_name
+
 
 def day_and_time(at: datetime, zone: ZoneInfo, language: str = "en") -> str:
     """Such as `Tuesday, March 3, 2026, 9:00 AM CST`."""
@@ -19,9 +21,3 @@ def time_of_day(at: datetime, zone: ZoneInfo, language: str = "en") -> str:
     from babel.dates import format_time
 
     return format_time(at.astimezone(zone), "short", tzinfo=zone, locale=language)
-
-
-def zone_name(local: datetime) -> str:
-    """The abbreviation people use (CST, CEST), or the offset where the zone has none."""
-    name = local.tzname() or ""
-    return name if name.isalpha() else f"UTC{local.strftime('%z')[:3]}:{local.strftime('%z')[3:]}"
