@@ -13,6 +13,7 @@ from connector.adapters.acs_sms import AcsSms
 from connector.adapters.cerner import Cerner
 from connector.adapters.entra import Entra
 from connector.adapters.graph import Graph
+from connector.adapters.graph_http import GraphHttp
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
 from connector.ehr_access import EhrAccess
 from connector.errors import PermanentError
@@ -45,6 +46,7 @@ def build(loaded: Settings) -> Services:
     """Wire everything; opens no connection."""
     storage = RegionalStorage.of(loaded)
     entra = Entra(loaded)
+    graph_http = GraphHttp(loaded.graph_url, lambda tenant_id: entra.app_token(tenant_id, _GRAPH_SCOPE))
     return Services(
         settings=loaded,
         storage=storage,
@@ -52,7 +54,7 @@ def build(loaded: Settings) -> Services:
         sealer=Sealer(loaded.sealing_keys),
         ehr=EhrAccess(loaded, Cerner(OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox)))),
         entra=entra,
-        graph=Graph(loaded.graph_url, lambda tenant_id: entra.app_token(tenant_id, _GRAPH_SCOPE)),
+        graph=Graph(graph_http),
         sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
     )
 

@@ -7,23 +7,13 @@ onlineMeeting", "virtualAppointment: getVirtualAppointmentJoinWebUrl", "lobbyByp
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 
-from connector.adapters.http import Response
-from connector.adapters.microsoft import MicrosoftHttp
+from connector.adapters.graph_http import GraphHttp, json_object, unreadable
 from connector.errors import PermanentError
 
-_CODE = re.compile(r"[A-Za-z0-9_.]{1,64}")
-_REFUSALS = {
-    "Authorization_RequestDenied": "graph.not_consented",
-    "InvalidAuthenticationToken": "graph.token_refused",
-}
-"""What a 401 or 403 means by its code; any other is the missing application access policy."""
 _EVERY_ENUM_MEMBER = {"Prefer": "include-unknown-enum-members"}
 
 
@@ -56,17 +46,14 @@ class Lobby:
 
 
 class Graph:
-    """Meetings in the tenants that consented; `token` gives the bearer token for a tenant id.
+    """Meetings in the tenants that consented. Raises what GraphHttp does; `graph.no_application_access` says that the
+    tenant's Teams administrator must grant the application access policy.
 
-    PermanentError: `graph.no_application_access` (the tenant's Teams administrator must grant the application
-    access policy), `graph.not_consented`, `graph.not_found`, `graph.refused`.
-    TransientError: 429, 5xx, no answer.
+    Every call here may be repeated: reads, full updates, deletion, and createOrGet by its external id.
     """
 
-    def __init__(self, url: str, token: Callable[[str], str]) -> None:
-        self._url = url.rstrip("/")
-        self._token = token
-        self._http = MicrosoftHttp("graph")
+    def __init__(self, http: GraphHttp) -> None:
+        self._http = http
 
     def create_or_get(
         self,
@@ -84,11 +71,11 @@ class Graph:
         default until `protect_lobby`: createOrGet takes no lobby settings.
         """
         body = {"externalId": external_id, "subject": subject, **_times(start, end)}
-        response = self._call("POST", tenant_id, f"{_meetings(organizer)}/createOrGet", body=body)
-        meeting = _object(response)
+        response = self._http.call("POST", tenant_id, f"{_meetings(organizer)}/createOrGet", body=body)
+        meeting = json_object(response)
         found = meeting.get("id"), meeting.get("joinWebUrl")
         if not all(isinstance(value, str) and value for value in found):
-            raise _unreadable(response)
+            raise unreadable(response)
         return OnlineMeeting(*map(str, found))
 
     def protect_lobby(
@@ -103,78 +90,35 @@ class Graph:
             "lobbyBypassSettings": {"scope": "organizationExcludingGuests", "isDialInBypassEnabled": False},
             "allowedPresenters": "organization",
         }
-        self._call("PATCH", tenant_id, _meeting(organizer, meeting_id), body=body)
+        self._http.call("PATCH", tenant_id, _meeting(organizer, meeting_id), body=body)
 
     def lobby(self, tenant_id: str, organizer: str, meeting_id: str) -> Lobby:
         """The lobby as it is now. Without the Prefer header Graph hides the scope that we set."""
-        response = self._call("GET", tenant_id, _meeting(organizer, meeting_id), headers=_EVERY_ENUM_MEMBER)
-        settings = _object(response).get("lobbyBypassSettings")
+        response = self._http.call("GET", tenant_id, _meeting(organizer, meeting_id), headers=_EVERY_ENUM_MEMBER)
+        settings = json_object(response).get("lobbyBypassSettings")
         if not isinstance(settings, dict):
-            raise _unreadable(response)
+            raise unreadable(response)
         # Anything but a plain false counts as a bypass.
         return Lobby(str(settings.get("scope")), settings.get("isDialInBypassEnabled") is not False)
+
+    def delete(self, tenant_id: str, organizer: str, meeting_id: str) -> None:
+        """Delete the meeting; one that is gone already is as good."""
+        try:
+            self._http.call("DELETE", tenant_id, _meeting(organizer, meeting_id))
+        except PermanentError as error:
+            if error.code != "graph.not_found":
+                raise
 
     def browser_join_url(self, tenant_id: str, organizer: str, meeting_id: str) -> str | None:
         """The page where a patient joins by browser alone; None where the tenant does not offer it."""
         path = f"{_meeting(organizer, meeting_id)}/getVirtualAppointmentJoinWebUrl"
         try:
-            url = _object(self._call("GET", tenant_id, path)).get("value")
+            url = json_object(self._http.call("GET", tenant_id, path)).get("value")
         except PermanentError as error:
             if error.vendor_status in (403, 404):
                 return None
             raise
         return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
-
-    def _call(
-        self,
-        method: str,
-        tenant_id: str,
-        path: str,
-        *,
-        body: Any = None,
-        headers: dict[str, str] | None = None,
-    ) -> Response:
-        """Every call here may be repeated: reads, full updates, and createOrGet by its external id."""
-        bearer = {"Authorization": f"Bearer {self._token(tenant_id)}"}
-        response = self._http.request(
-            method, f"{self._url}/v1.0{path}", repeatable=True, headers=bearer | (headers or {}), json=body
-        )
-        if response.status < 300:
-            return response
-        raise _refusal(response)
-
-
-def _refusal(response: Response) -> PermanentError:
-    code = _error_code(response)
-    if response.status in (401, 403):
-        ours = _REFUSALS.get(code or "", "graph.no_application_access")
-    else:
-        ours = "graph.not_found" if response.status == 404 else "graph.refused"
-    return PermanentError(
-        ours, vendor_status=response.status, vendor_code=code, vendor_reference=response.reference
-    )
-
-
-def _error_code(response: Response) -> str | None:
-    """`error.code` of Graph's error form, when it looks like one."""
-    try:
-        code = response.json()["error"]["code"]
-    except (PermanentError, KeyError, TypeError):
-        return None
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
-
-
-def _object(response: Response) -> dict[str, Any]:
-    body = response.json()
-    if not isinstance(body, dict):
-        raise _unreadable(response)
-    return body
-
-
-def _unreadable(response: Response) -> PermanentError:
-    return PermanentError(
-        "graph.unreadable_answer", vendor_status=response.status, vendor_reference=response.reference
-    )
 
 
 def _meetings(organizer: str) -> str:

@@ -50,9 +50,9 @@ class Row:
 @dataclass(frozen=True)
 class Write:
     """One operation of a transaction. `update` and `delete` need the ETag that was read; `merge` sets the columns
-    it names of a row that must be there."""
+    it names of a row that must be there, `put` of one that is made if need be."""
 
-    kind: Literal["insert", "update", "upsert", "merge", "delete"]
+    kind: Literal["insert", "update", "upsert", "merge", "put", "delete"]
     row: Row
 
 
@@ -251,6 +251,8 @@ def _operation(write: Write) -> Any:
         return ("create", entity)
     if write.kind == "upsert":
         return ("upsert", entity, {"mode": UpdateMode.REPLACE})
+    if write.kind == "put":
+        return ("upsert", entity, {"mode": UpdateMode.MERGE})
     if write.kind == "merge":
         return ("update", entity, {"mode": UpdateMode.MERGE})
     if write.kind == "update":

@@ -12,6 +12,7 @@ import pytest
 from connector.adapters import microsoft
 from connector.adapters.entra import Entra
 from connector.adapters.graph import Graph, Lobby
+from connector.adapters.graph_http import GraphHttp
 from connector.errors import PermanentError, TransientError
 from sandbox.cast import HARBOR, NORDLYS
 from sandbox.world import World
@@ -42,9 +43,9 @@ def world(running: World) -> World:
 
 @pytest.fixture
 def graph(world: World, tokens: Entra) -> Graph:
-    made = Graph(world.ports.url("graph"), tokens.app_token)
-    without_waiting(made)
-    return made
+    http = GraphHttp(world.ports.url("graph"), tokens.app_token)
+    without_waiting(http)
+    return Graph(http)
 
 
 def made(graph: Graph, external_id: str = "visit-1") -> str:
@@ -59,6 +60,13 @@ def test_same_visit_has_one_meeting(world: World, graph: Graph) -> None:
     assert len(world.meetings) == 2
     body = world.meetings[made(graph)].body
     assert (body["startDateTime"], body["subject"]) == ("2031-03-04T15:30:00Z", "Video visit")
+
+
+def test_a_deleted_meeting_is_gone_and_deleting_it_again_is_no_fault(world: World, graph: Graph) -> None:
+    meeting = made(graph)
+    graph.delete(TENANT, ORGANIZER, meeting)
+    assert world.meetings == {}
+    graph.delete(TENANT, ORGANIZER, meeting)
 
 
 def test_lobby_is_protected_and_proven(world: World, graph: Graph) -> None:
@@ -114,7 +122,7 @@ def test_missing_meeting_and_stranger_organizer(graph: Graph) -> None:
 
 def test_refused_token(world: World) -> None:
     with pytest.raises(PermanentError) as refused:
-        made(Graph(world.ports.url("graph"), lambda _: "no-token"))
+        made(Graph(GraphHttp(world.ports.url("graph"), lambda _: "no-token")))
     assert (refused.value.code, refused.value.vendor_code) == ("graph.token_refused", "InvalidAuthenticationToken")
 
 
@@ -150,8 +158,8 @@ class Scripted:
 
 def ask(script: Scripted, call: Any) -> None:
     with listening(script.flask) as port:
-        graph = Graph(f"http://127.0.0.1:{port}", lambda _: "bearer-secret")
-        without_waiting(graph)
+        graph = Graph(GraphHttp(f"http://127.0.0.1:{port}", lambda _: "bearer-secret"))
+        without_waiting(graph._http)
         call(graph)
 
 

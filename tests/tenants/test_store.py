@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from connector import clock, tenants
-from connector.adapters.tables import RowExists
+from connector.adapters.tables import Row, RowExists, Write
 from connector.errors import RefusedError
 from connector.tenants import ConnectionPatch, Department, SenderInput, store
 from sandbox.azurite import Azurite
@@ -141,3 +141,11 @@ def test_what_a_connection_may_not_hold(changes: dict[str, object]) -> None:
 def test_a_department_needs_a_real_time_zone(zone: str) -> None:
     with pytest.raises(ValidationError):
         Department(name="x", location_ids=["1"], time_zone=zone)
+
+
+def test_put_sets_columns_of_a_row_that_is_made_if_need_be(azurite: Azurite) -> None:
+    _, scope = pinned(azurite)
+    for values in {"a": "1", "b": "1"}, {"b": "2"}:
+        scope.tables.transact("Visits", [Write("put", Row(scope.tenant_id, "row", values))])
+    row = scope.tables.get("Visits", scope.tenant_id, "row")
+    assert row is not None and row.values == {"a": "1", "b": "2"}
