@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -28,6 +28,9 @@ types: setup ## Check types
 
 fmt: setup ## Mend what ruff can mend by itself
 	@$(PY) -m ruff check --fix .
+
+languages: setup ## Bring the catalogues of connector/locales up to date with the strings in the source
+	@$(PY) tools/languages.py
 
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links

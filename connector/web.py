@@ -14,6 +14,7 @@ import azure.functions as func
 
 from connector import logs
 from connector.errors import ConnectorError, RefusedError, TransientError
+from connector.languages import ENGLISH, N_, Domain, Language, accepted, pick
 
 Handler = Callable[[func.HttpRequest], func.HttpResponse]
 
@@ -30,6 +31,8 @@ _HEADERS = {
     "Permissions-Policy": "geolocation=(), payment=(), usb=()",
 }
 _TEMPLATES = Path(__file__).parent / "templates"
+_LANGUAGE = "language"
+"""Cookie: the language that the reader chose."""
 
 
 def content_security_policy(*, frame_ancestors: tuple[str, ...] = (), form_action: str | None = "'self'") -> str:
@@ -51,19 +54,37 @@ def content_security_policy(*, frame_ancestors: tuple[str, ...] = (), form_actio
 
 @functools.lru_cache(maxsize=1)
 def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+    from markupsafe import Markup, escape
 
-    return Environment(
+    environment: Any = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
 
+    # The language is the page's, not the process's. Words are escaped like values: a catalogue can bring no markup.
+    @pass_context
+    def gettext(context: Any, message: str, /, **values: object) -> Markup:
+        text = escape(context["language"].gettext(message))
+        return text % values if values else text
 
-def render(template: str, /, **values: object) -> str:
-    text: str = _environment().get_template(template).render(**values)
+    @pass_context
+    def ngettext(context: Any, one: str, many: str, n: int, /, **values: object) -> Markup:
+        return escape(context["language"].ngettext(one, many, n)) % ({"num": n} | values)
+
+    environment.install_gettext_callables(gettext, ngettext, newstyle=False)
+    environment.newstyle_gettext = True
+    environment.policies["ext.i18n.trimmed"] = True
+    return environment
+
+
+def render(template: str, /, language: Language | None = None, **values: object) -> str:
+    """The template in a language, of which it knows `language`; without one in the English of staff."""
+    text: str = _environment().get_template(template).render(language=language or Language("portal"), **values)
     return text
 
 
@@ -84,9 +105,31 @@ def respond(
 
 
 def page(
-    template: str, *, status: int = 200, cookies: tuple[str, ...] = (), csp: str | None = None, **values: object
+    template: str,
+    *,
+    status: int = 200,
+    cookies: tuple[str, ...] = (),
+    csp: str | None = None,
+    language: Language | None = None,
+    **values: object,
 ) -> func.HttpResponse:
-    return respond(render(template, **values), status=status, cookies=cookies, csp=csp)
+    """A page in the reader's language (`language_of`), which a choice made in this request is remembered by."""
+    if language and language.chosen:
+        cookies = (*cookies, cookie(_LANGUAGE, language.tag, max_age_s=365 * 24 * 3600))
+    return respond(render(template, language, **values), status=status, cookies=cookies, csp=csp)
+
+
+def language_of(request: func.HttpRequest, domain: Domain, record: Callable[[], str | None] | None = None) -> Language:
+    """The reader's language: chosen (`?lang=`, now or before), else of the record, else of the browser, else English.
+
+    `record` is asked only when nothing was chosen.
+    """
+    if chosen := pick(domain, filter(None, [query_one(request, "lang")])):
+        return Language(domain, chosen, chosen=True)
+    if remembered := pick(domain, filter(None, [read_cookie(request, _LANGUAGE)])):
+        return Language(domain, remembered)
+    wanted = [(record and record()) or "", *accepted(request.headers.get("Accept-Language", ""))]
+    return Language(domain, pick(domain, wanted) or ENGLISH)
 
 
 def redirect(location: str, *, cookies: tuple[str, ...] = (), csp: str | None = None) -> func.HttpResponse:
@@ -170,18 +213,26 @@ def bearer(request: func.HttpRequest) -> str | None:
 
 def answers_with_page(handler: Handler) -> Handler:
     """Errors become the error page; nothing of the error but its own text and a reference id is shown."""
+    return page_errors("portal")(handler)
 
-    @functools.wraps(handler)
-    def wrapped(req: func.HttpRequest) -> func.HttpResponse:
-        try:
-            return handler(req)
-        except Exception as error:
-            shown = _shown(error)
-            body = render("error.html", **shown)
-            csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
-            return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
 
-    return wrapped
+def page_errors(domain: Domain) -> Callable[[Handler], Handler]:
+    """`answers_with_page`, in the reader's language of the domain where the error's text is in its catalogue."""
+
+    def decorate(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def wrapped(req: func.HttpRequest) -> func.HttpResponse:
+            try:
+                return handler(req)
+            except Exception as error:
+                shown = _shown(error)
+                body = render("error.html", language_of(req, domain), **shown)
+                csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
+                return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
+
+        return wrapped
+
+    return decorate
 
 
 def answers_with_problem(handler: Handler) -> Handler:
@@ -250,24 +301,26 @@ def _shown(error: Exception) -> dict[str, Any]:
     if isinstance(error, TransientError):
         return shown | {
             "status": 503,
-            "title": "Please try again in a moment",
+            "title": N_("Please try again in a moment"),
             "code": error.code,
             "retry": True,
-            "message": "A service we depend on did not answer. Nothing was changed. Please try again.",
+            "message": N_("A service we depend on did not answer. Nothing was changed. Please try again."),
         }
     if isinstance(error, ConnectorError):
         return shown | {
             "status": 502,
-            "title": "We got an answer that we cannot use",
+            "title": N_("We got an answer that we cannot use"),
             "code": error.code,
             "retry": False,
-            "message": "A service we depend on refused or gave an unexpected answer. "
-            "Your administrator can find the cause with the reference below.",
+            "message": N_(
+                "A service we depend on refused or gave an unexpected answer. "
+                "Your administrator can find the cause with the reference below."
+            ),
         }
     return shown | {
         "status": 500,
-        "title": "Something went wrong on our side",
+        "title": N_("Something went wrong on our side"),
         "code": "internal",
         "retry": False,
-        "message": "This is our fault. Please give your administrator the reference below.",
+        "message": N_("This is our fault. Please give your administrator the reference below."),
     }

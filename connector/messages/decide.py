@@ -14,8 +14,9 @@ from connector import ehr
 from connector.messages.compare import UNTOLD, Class, Kind, Tell, Told, compare
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.schedule import quiet_period, stale
-from connector.messages.text import Words, compose, country_of
+from connector.messages.text import Words, compose
 from connector.tenants import Connection, Department, MessageSettings, Sender
+from connector.zones import country_of
 
 LIVE = frozenset({"booked", "arrived", "checked-in"})
 """States in which the visit is going to happen or is happening."""

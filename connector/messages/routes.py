@@ -19,9 +19,9 @@ from connector.keys import JoinToken
 from connector.messages import brakes, limits, optouts
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
-from connector.messages.text import country_of
 from connector.regions import Region
 from connector.tenants import Connection, TenantScope, connection, connections, senders
+from connector.zones import country_of
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
+from connector.languages import locale_of
 from connector.tenants import MessageSettings
 from connector.zones import zone_name
 
 if TYPE_CHECKING:
     import jinja2
-    from babel import Locale
 
 _TEMPLATES = Path(__file__).parent.parent / "templates" / "messages"
 _GSM = frozenset(
@@ -89,7 +89,7 @@ def compose(rule: str, words: Words, settings: MessageSettings, language: str | 
 
     kind = rule.partition(".")[0]
     chosen = _language(kind, language, settings.languages)
-    local, locale = words.start.astimezone(ZoneInfo(words.zone)), _locale(words.zone, chosen)
+    local, locale = words.start.astimezone(ZoneInfo(words.zone)), locale_of(chosen, words.zone)
     values = {
         "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": zone_name(local),
         "date": format_skeleton("MMMEd", local, locale=locale), "time": format_time(local, "short", locale=locale),
@@ -132,25 +132,6 @@ def _language(kind: str, wanted: str | None, offered: Sequence[str]) -> str:
         if tag and (_TEMPLATES / _file(kind, tag)).is_file() and (_TEMPLATES / _file("stop", tag)).is_file():
             return tag
     return "en"
-
-
-def country_of(zone: str) -> str | None:
-    """ISO 3166 code of the country that a time zone lies in (CLDR); None for one like Etc/UTC."""
-    from babel.core import get_global
-
-    territory = get_global("zone_territories").get(zone)
-    return territory if territory and territory.isalpha() and territory not in ("ZZ", "XX") else None
-
-
-@lru_cache(maxsize=64)
-def _locale(zone: str, language: str = "en") -> Locale:
-    """The language as written in the zone's country, for the order of day and month and the kind of clock."""
-    from babel import Locale, UnknownLocaleError
-
-    try:
-        return Locale.parse(f"{language.partition('-')[0]}_{country_of(zone) or '150'}")
-    except UnknownLocaleError:
-        return Locale.parse(language if language != "en" else "en_150", sep="-" if "-" in language else "_")
 
 
 @lru_cache(maxsize=1)

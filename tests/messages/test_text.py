@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from connector import keys
-from connector.messages.text import Words, _environment, compose, country_of, preview, segments
+from connector.messages.text import Words, _environment, compose, preview, segments
 from connector.settings import Key
 from connector.tenants import MessageSettings
+from connector.zones import country_of
 
 LINK = "https://visits.harborvalley.example/j/" + "a" * 39
 
