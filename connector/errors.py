@@ -12,6 +12,20 @@ Messages hold codes and our own ids, never a vendor's words, a URL, a token or a
 from __future__ import annotations
 
 
+class Text(str):
+    """A sentence made of a constant template and values: it reads as the sentence, and a page can translate the
+    template. `Text("must be at most %(max)s", max=80)`."""
+
+    __slots__ = ("template", "values")
+    template: str
+    values: dict[str, object]
+
+    def __new__(cls, template: str, **values: object) -> Text:
+        made = super().__new__(cls, template % values)
+        made.template, made.values = template, values
+        return made
+
+
 class ConnectorError(Exception):
     """`code` is a constant, lower-case, dotted name such as `cerner.unavailable`; it is what logs show."""
 

@@ -137,19 +137,7 @@ def read_body(req: func.HttpRequest, model: type[M]) -> M:
     try:
         return TypeAdapter(model).validate_python(value)
     except ValidationError as error:
-        # pydantic's own text quotes the value; the message alone does not
-        details = {".".join(str(step) for step in fault["loc"]) or "body": _message(fault) for fault in error.errors()}
-        raise RefusedError(
-            "api.invalid",
-            "Some fields are missing or not as they must be.",
-            status=422,
-            title="Not valid",
-            details=details,
-        ) from None
-
-
-def _message(fault: Any) -> str:
-    return str(fault["msg"]).removeprefix("Value error, ")
+        raise tenants.invalid(error) from None
 
 
 def connection_id(req: func.HttpRequest) -> str:

@@ -67,8 +67,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         try:
             _act(scope, found, Actor(who.object_id), done, fields)
         except ValidationError as error:
-            details = {".".join(str(step) for step in fault["loc"]): _words(fault) for fault in error.errors()}
-            return _page(services(), scope, found, who, status=422, typed=fields, errors=details)
+            return _page(services(), scope, found, who, status=422, typed=fields, errors=tenants.faults(error))
         except RefusedError as error:
             if not error.details and error.status != 412:
                 raise
@@ -167,6 +166,3 @@ def _page(
 def _sender(scope: TenantScope, connection: tenants.Connection) -> tenants.Sender | None:
     return tenants.sender(scope, connection.sender_id) if connection.sender_id else None
 
-
-def _words(fault: Any) -> str:
-    return str(fault["msg"]).removeprefix("Value error, ")

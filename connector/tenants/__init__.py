@@ -1,5 +1,6 @@
 """Tenants, connections, senders: the configuration, and the scope through which a tenant's storage is reached."""
 
+from connector.tenants.faults import faults, invalid
 from connector.tenants.models import (
     Connection,
     ConnectionInput,
@@ -52,6 +53,8 @@ __all__ = [
     "change_connection",
     "connection",
     "connections",
+    "faults",
+    "invalid",
     "link_sender",
     "sender",
     "senders",

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import re
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from connector.errors import Text
 from connector.regions import Region
 
+_GUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+_FHIR_ID = r"^[A-Za-z0-9.-]{1,64}$"
+_LOCAL_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+_E164 = r"^\+[1-9][0-9]{6,14}$"
+_LANGUAGE = r"^[a-z]{2,3}(-[A-Z]{2})?$"
+_SENDER_ID = r"^[a-z0-9]{4,20}$"
+PATTERNS = {
+    _GUID: "must be an id such as 5b18f6c4-d92e-4a03-b7e5-06c4d3a81f29",
+    _FHIR_ID: "may hold only letters, digits, dots and hyphens, at most 64",
+    _LOCAL_TIME: "must be a time such as 21:00",
+    _E164: "must be a number such as +18005550100",
+    _LANGUAGE: "must be a language such as en or es-MX",
+    _SENDER_ID: "must be the id of a sender",
+}
+"""What each pattern asks for, in words that follow a field's label."""
 ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
-Guid = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", to_lower=True)]
+Guid = Annotated[str, StringConstraints(pattern=_GUID, to_lower=True)]
 _HOST = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 _ORIGIN = re.compile(rf"{_HOST}/?")
 _ADDRESS = re.compile(rf"{_HOST}(/[A-Za-z0-9._~%@:+,;=-]+)*/?")
-FhirId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,64}$")]
+_TELEPHONE = re.compile(r"\+?[0-9(][0-9 ()./-]{2,30}(( ?x| ?ext\.?) ?[0-9]{1,6})?")
+FhirId = Annotated[str, StringConstraints(pattern=_FHIR_ID)]
 
 
 def _known_zone(value: str) -> str:
@@ -40,7 +57,14 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
+def _telephone(value: str) -> str:
+    if not _TELEPHONE.fullmatch(value) or sum(character.isdigit() for character in value) < 3:
+        raise ValueError("must be a telephone number as patients dial it, such as +1 312 234 6700")
+    return value
+
+
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+Telephone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_telephone)]
 FhirBase = Annotated[str, StringConstraints(strip_whitespace=True, max_length=300), AfterValidator(_plain_address)]
 Origin = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_origin)]
 
@@ -92,7 +116,8 @@ def _own_text(text: str) -> str:
         raise ValueError("has a brace that belongs to no placeholder") from None
     for _, name, form, conversion in parts:
         if name is not None and (name not in PLACEHOLDERS or form or conversion):
-            raise ValueError(f"may hold only {', '.join(f'{{{known}}}' for known in sorted(PLACEHOLDERS))}")
+            known = ", ".join(f"{{{known}}}" for known in sorted(PLACEHOLDERS))
+            raise ValueError(Text("may hold only the placeholders %(known)s", known=known))
     return text
 
 
@@ -101,12 +126,13 @@ def _own_texts(texts: dict[MessageKind, str]) -> dict[MessageKind, str]:
         needed = {"clinic", "date", "time", "zone"} | ({"link"} if kind != "cancellation" else set())
         missing = needed - {name for _, name, _, _ in Formatter().parse(text)}
         if missing:
-            raise ValueError(f"{kind}: must hold {', '.join(f'{{{name}}}' for name in sorted(missing))}")
+            missing_ones = ", ".join(f"{{{name}}}" for name in sorted(missing))
+            raise ValueError(Text("%(kind)s: must hold %(missing)s", kind=kind, missing=missing_ones))
     return texts
 
 
-LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-E164 = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\+[1-9][0-9]{6,14}$")]
+LocalTime = Annotated[str, StringConstraints(pattern=_LOCAL_TIME)]
+E164 = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_E164)]
 OwnText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=306), AfterValidator(_own_text)
 ]
@@ -135,13 +161,27 @@ class MessageSettings(Model):
     include_minors: bool = False
     minor_age: Annotated[int, Field(ge=1, le=30)] = 18
     languages: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")]], Field(min_length=1, max_length=30)
+        list[Annotated[str, StringConstraints(pattern=_LANGUAGE)]], Field(min_length=1, max_length=30)
     ] = ["en"]
     """The first is for patients whose language is not among them."""
     allowed_numbers: Annotated[list[E164], Field(max_length=50)] = []
     """A test connection sends to these and to nobody else."""
     texts: Annotated[dict[MessageKind, OwnText], AfterValidator(_own_texts)] = {}
     """The admin's own text of a kind, in place of ours; the opt-out words are added."""
+
+
+Organizers = Annotated[list[Guid], Field(max_length=50)]
+"""Entra object ids of the dedicated accounts in whose name meetings are made."""
+VideoVisitTypes = Annotated[list[FhirId], Field(max_length=200)]
+"""Codes of Cerner code set 14249 that mean a video visit."""
+ScopesVersion = Literal["v1", "v2"]
+ClientAuthentication = Literal["client_secret_basic", "private_key_jwt"]
+Framers = Annotated[list[Origin], Field(max_length=20)]
+"""Origins that may frame the launch and visit pages."""
+JoinOpens = Annotated[int, Field(ge=0, le=240)]
+JoinCloses = Annotated[int, Field(ge=0, le=480)]
+"""Minutes after the planned end in which the link still joins."""
+Departments = Annotated[list[Department], Field(max_length=300)]
 
 
 class ConnectionInput(Model):
@@ -153,44 +193,56 @@ class ConnectionInput(Model):
     patient_fhir_base_url: FhirBase | None = None
     clinic_name: ShortText
     """The neutral name that patients see."""
-    contact_phone: ShortText
-    organizers: Annotated[list[Guid], Field(max_length=50)] = []
-    """Entra object ids of the dedicated accounts in whose name meetings are made."""
-    video_visit_types: Annotated[list[FhirId], Field(max_length=200)] = []
-    """Codes of Cerner code set 14249 that mean a video visit."""
-    scopes_version: Literal["v1", "v2"] = "v1"
-    client_authentication: Literal["client_secret_basic", "private_key_jwt"] = "client_secret_basic"
-    framers: Annotated[list[Origin], Field(max_length=20)] = []
-    """Origins that may frame the launch and visit pages."""
-    join_opens_minutes: Annotated[int, Field(ge=0, le=240)] = 30
-    join_closes_minutes: Annotated[int, Field(ge=0, le=480)] = 60
-    """Minutes after the planned end in which the link still joins."""
+    contact_phone: Telephone
+    organizers: Organizers = []
+    video_visit_types: VideoVisitTypes = []
+    scopes_version: ScopesVersion = "v1"
+    client_authentication: ClientAuthentication = "client_secret_basic"
+    """How the stamp's own client proves itself; own credentials say it themselves."""
+    framers: Framers = []
+    join_opens_minutes: JoinOpens = 30
+    join_closes_minutes: JoinCloses = 60
+    write_back: bool = False
+    """Write the two join links into the EHR's appointments."""
+    arrived_on_join: bool = False
+    """Mark the appointment as arrived when the patient joins."""
     messages: MessageSettings = MessageSettings()
 
 
 class ConnectionPatch(Model):
-    """What may change after a connection was made; a field left out stays as it is."""
+    """What may change after a connection was made; a field left out stays as it is, and so does one that is null, but
+    for `patient_fhir_base_url`: null removes it."""
 
     name: ShortText | None = None
+    patient_fhir_base_url: FhirBase | None = None
     clinic_name: ShortText | None = None
-    contact_phone: ShortText | None = None
-    organizers: Annotated[list[Guid], Field(max_length=50)] | None = None
-    video_visit_types: Annotated[list[FhirId], Field(max_length=200)] | None = None
-    framers: Annotated[list[Origin], Field(max_length=20)] | None = None
-    join_opens_minutes: Annotated[int, Field(ge=0, le=240)] | None = None
-    join_closes_minutes: Annotated[int, Field(ge=0, le=480)] | None = None
+    contact_phone: Telephone | None = None
+    organizers: Organizers | None = None
+    video_visit_types: VideoVisitTypes | None = None
+    scopes_version: ScopesVersion | None = None
+    client_authentication: ClientAuthentication | None = None
+    framers: Framers | None = None
+    join_opens_minutes: JoinOpens | None = None
+    join_closes_minutes: JoinCloses | None = None
+    write_back: bool | None = None
+    arrived_on_join: bool | None = None
     messages_enabled: bool | None = None
     messages: MessageSettings | None = None
     """Replaced as a whole."""
 
+    def changes(self) -> dict[str, Any]:
+        """The fields that are to change, as they will be stored."""
+        given = self.model_dump(exclude_unset=True)
+        return {name: v for name, v in given.items() if v is not None or name == "patient_fhir_base_url"}
+
 
 class SenderLink(Model):
-    sender_id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{4,20}$")]
+    sender_id: Annotated[str, StringConstraints(pattern=_SENDER_ID)]
 
 
 class Connection(ConnectionInput):
     id: str
-    departments: list[Department] = []
+    departments: Departments = []
     sender_id: str | None = None
     messages_enabled: bool = False
 

@@ -6,12 +6,13 @@ import secrets
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from connector import clock
 from connector.adapters.tables import Row, RowChanged, RowExists, Write
 from connector.errors import RefusedError
 from connector.keys import new_connection_id
+from connector.tenants.faults import invalid
 from connector.tenants.models import (
     Connection,
     ConnectionInput,
@@ -111,8 +112,7 @@ def change_connection(
     scope: TenantScope, connection_id: str, etag: str, patch: ConnectionPatch, actor: Actor
 ) -> Versioned[Connection]:
     """Raises RefusedError: 404, 412 when `etag` is not the present one, 422 when sending cannot begin."""
-    changes = patch.model_dump(exclude_none=True)
-    return _change(scope, connection_id, etag, changes, actor, "connection.changed")
+    return _change(scope, connection_id, etag, patch.changes(), actor, "connection.changed")
 
 
 def set_departments(
@@ -148,7 +148,10 @@ def _change(
     present = connection(scope, connection_id)
     if present.etag != etag:
         raise _conflict()
-    changed = Connection.model_validate(present.value.model_dump() | changes)
+    try:
+        changed = Connection.model_validate(present.value.model_dump() | changes)
+    except ValidationError as error:
+        raise invalid(error) from None
     _require_departments(changed)
     if changed.messages_enabled:
         _require_sendable(changed)
@@ -161,7 +164,19 @@ def _change(
 
 
 def _require_departments(changed: Connection) -> None:
-    """An exclusion that names nobody would let a sensitive clinic's patients be texted."""
+    """Names and locations are each one department's; an exclusion that names nobody would let a sensitive clinic's
+    patients be texted."""
+    twice: dict[str, str] = {}
+    names, locations = set[str](), set[str]()
+    for number, department in enumerate(changed.departments):
+        if department.name in names:
+            twice[f"departments.{number}.name"] = "names a second department"
+        if not locations.isdisjoint(department.location_ids):
+            twice[f"departments.{number}.location_ids"] = "holds a location of another department"
+        names.add(department.name)
+        locations |= set(department.location_ids)
+    if twice:
+        raise invalid(twice)
     unknown = set(changed.messages.excluded_departments) - {department.name for department in changed.departments}
     if unknown:
         raise RefusedError(

@@ -76,7 +76,7 @@ def clinic(served: tuple[Cerner, adapter.FhirReader]) -> Iterator[Clinic]:
                   for d in HARBOR.departments if d.configured]
     yield Clinic(cerner, reader, Connection(
         id="abcdefgh2", name="Live", environment="production", fhir_base_url=cerner.base("harbor"),
-        clinic_name="Clinic", contact_phone="+1", video_visit_types=list(HARBOR.video_visit_types),
+        clinic_name="Clinic", contact_phone="+13122346700", video_visit_types=list(HARBOR.video_visit_types),
         departments=configured))
     clock.install(None)
     cerner.world.mischief.clear()
