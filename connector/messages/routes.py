@@ -17,6 +17,7 @@ from connector.errors import ConnectorError, PermanentError, RefusedError
 from connector.join_link import open_join_link, wrong_link
 from connector.keys import JoinToken
 from connector.messages import brakes, limits, optouts
+from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
 from connector.regions import Region
@@ -109,10 +110,13 @@ def _watch(scope: TenantScope, now: datetime) -> None:
 
 
 def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
-    """Raises RefusedError (404) for a link that is not ours, before any I/O."""
+    """Raises RefusedError (404) for a link that is not ours, before any I/O, or that was revoked."""
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
     scope = services.directory.scope_of_connection(token.connection_id)
     found = connection(scope, token.connection_id).value
+    presence = scope.tables.get(TABLE, found.id, f"p.{scope.index('visit', found.id, token.appointment_id)}")
+    if token.generation != (presence.number("generation") if presence else 0):
+        raise wrong_link()  # staff revoked it
     if not found.sender_id:
         raise RefusedError(
             "optout.no_sender", "This clinic sends no text messages.", status=409, title="No messages are sent"

@@ -55,7 +55,7 @@ async function watch() {
   const answer = await ask("status", { headers: etag ? { "If-None-Match": etag } : {} });
   if (answer.status !== 200) return;
   etag = answer.headers.get("ETag");
-  const { patient_joined_at: at } = await answer.json();
+  const { joined_at: at } = await answer.json();
   line.dataset.joined = at || "";
   tell(line);
 }

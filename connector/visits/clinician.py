@@ -52,7 +52,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
         presence = read_presence(session.scope, session.connection.id, visit)
         if req.headers.get("If-None-Match") == presence.etag:
             return web.respond(status=304, headers={"ETag": presence.etag})
-        return web.json_response({"patient_joined_at": presence.joined_at}, headers={"ETag": presence.etag})
+        return web.json_response(presence.status(), headers={"ETag": presence.etag})
 
     @bp.function_name("visit_join")
     @bp.route(route="visits/{session}/join", methods=["POST"])
@@ -116,15 +116,13 @@ def _page(services: Services, req: func.HttpRequest, session: VisitSession) -> f
     link = find_link(session.scope, session.connection.id, session.context.user)
     signed_in = identity(req, services.sealer, "visit", session.id) if link is None else None
     shown = candidates.chosen
+    visit = visit_key(session.scope, session.connection.id, shown.id) if shown else ""
+    presence = read_presence(session.scope, session.connection.id, visit) if shown else None
     return web.page(
         "visit.html",
         banner=_banner(candidates, session),
         visit=_shown(shown, session) if shown else None,
-        presence=read_presence(
-            session.scope, session.connection.id, visit_key(session.scope, session.connection.id, shown.id)
-        )
-        if shown
-        else None,
+        presence=presence,
         choices=[_shown(other, session) | {"pick": _pick(services, session, other)} for other in candidates.others],
         linked=link is not None,
         signed_in=signed_in,
@@ -132,7 +130,7 @@ def _page(services: Services, req: func.HttpRequest, session: VisitSession) -> f
         ehr_user=session.context.fhir_user,
         clinic=session.connection.clinic_name,
         phone=session.connection.contact_phone,
-        patient_link=_patient_link(services, session, shown) if shown else None,
+        patient_link=_patient_link(services, session, shown, presence.generation) if shown and presence else None,
     )
 
 
@@ -184,8 +182,8 @@ def _picked(services: Services, session: VisitSession, req: func.HttpRequest) ->
     return token.appointment_id
 
 
-def _patient_link(services: Services, session: VisitSession, appointment: Appointment) -> str:
-    token = JoinToken(session.connection.id, appointment.id).seal(services.sealer)
+def _patient_link(services: Services, session: VisitSession, appointment: Appointment, generation: int) -> str:
+    token = JoinToken(session.connection.id, appointment.id, generation).seal(services.sealer)
     return f"{services.settings.public_url}/j/{token}"
 
 

@@ -23,7 +23,7 @@ from connector.tenants import Connection, TenantScope, connection
 from connector.visits import times
 from connector.visits.find import find_visit, zone_of
 from connector.visits.meeting import Meeting, provision, stored, visit_key
-from connector.visits.presence import record_join
+from connector.visits.presence import first_presence, read_presence
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -68,7 +68,8 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             meeting = provision(services(), door.scope, door.connection, door.appointment)
         if meeting is None:
             raise PermanentError("meeting.none")
-        record_join(door.scope, door.connection.id, door.visit)
+        now = clock.now().isoformat()
+        first_presence(door.scope, door.connection.id, door.visit, end=meeting.end, joined_at=now)
         logs.event("visit.patient_joined", connection=door.connection.id, visit=door.visit)
         # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us
         return web.redirect(
@@ -93,7 +94,9 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
                 status=404,
                 title="No video visit today",
             )
-        token = JoinToken(session.connection.id, chosen.id).seal(services().sealer)
+        visit = visit_key(session.scope, session.connection.id, chosen.id)
+        generation = read_presence(session.scope, session.connection.id, visit).generation
+        token = JoinToken(session.connection.id, chosen.id, generation).seal(services().sealer)
         return web.json_response({"location": f"/j/{token}"})
 
     return bp
@@ -111,6 +114,7 @@ def _doorway(services: Services, req: func.HttpRequest) -> Doorway:
     scope = services.directory.scope_of_connection(token.connection_id)
     found = connection(scope, token.connection_id).value
     visit = visit_key(scope, found.id, token.appointment_id)
+    read_presence(scope, found.id, visit).require_current(token)
     try:
         appointment = services.ehr.reader(scope, found).appointment(token.appointment_id)
     except TransientError:

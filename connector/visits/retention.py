@@ -49,7 +49,7 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
     before = clock.now() - KEEP_VISITS
     over: set[str] = set()
     kept: set[str] = set()
-    for prefix in ("o.", "v."):
+    for prefix in ("o.", "p.", "v."):
         for row in scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix)):
             visit = row.key.removeprefix(prefix)
             (over if _ended(row) < before else kept).add(visit)

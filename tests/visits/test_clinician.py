@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from connector.visits.presence import STATUS
 from sandbox.cast import HARBOR
 from sandbox.cerner import appointments
 from tests.running import Browser, Live, Session
@@ -37,7 +38,7 @@ def test_join_leads_into_the_patients_meeting(live: Live, linked: tuple[Browser,
     page = browser.ask("GET", session, f"page?pick={token}")
     assert "Join in Teams" in page.text and "has not joined yet" in page.text
     status = browser.ask("GET", session, "status")
-    assert status.json() == {"patient_joined_at": None}
+    assert status.json() == dict.fromkeys(STATUS)
     same = browser.get(f"/visits/{session.id}/status",
                        headers={**session.headers, "If-None-Match": status.headers["ETag"]})
     assert same.status_code == 304 and same.content == b""
@@ -45,7 +46,7 @@ def test_join_leads_into_the_patients_meeting(live: Live, linked: tuple[Browser,
     assert browser.ask("POST", session, "join").json()["join_url"].startswith(live.world.ports.url("teams"))
     assert browser.post(f"/j/{token}/join").status_code == 303
     assert len(live.world.meetings) == before + 1
-    assert browser.ask("GET", session, "status").json()["patient_joined_at"]
+    assert browser.ask("GET", session, "status").json()["joined_at"]
 
 
 def test_a_pick_is_ours_of_this_connection_and_of_this_patient(live: Live, linked: tuple[Browser, Session]) -> None:

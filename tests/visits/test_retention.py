@@ -13,7 +13,7 @@ from connector.adapters.tables import Row
 from connector.ehr import EhrTokens, EhrUser
 from connector.launch import SESSIONS, session, state
 from connector.tenants import TenantScope
-from connector.visits.presence import record_join
+from connector.visits.presence import put_presence
 from connector.visits.retention import blueprint, purge_sessions, purge_visits
 from sandbox.azurite import Azurite
 from tests.tenants.stamp import build, connected, pinned
@@ -47,7 +47,7 @@ def test_a_day_after_its_end_every_row_of_a_visit_is_gone_and_younger_ones_stay(
         put(scope, one, f"o.{name}", organizer="x", created=ended(99), end=ended(hours))
         put(scope, one, f"v.{name}", end=ended(hours))
         put(scope, one, f"m.{name}.p.confirmation.1", state="sent")
-        record_join(scope, one, name)
+        put_presence(scope, one, name, end=datetime.fromisoformat(ended(hours)), joined_at=ended(hours))
     put(scope, one, "o.begun", organizer="x", created=ended(25))  # its meeting was never made
     put(scope, one, "o.beginning", organizer="x", created=ended(1))
     put(scope, one, "v.unmet", end=ended(25))  # nobody needed a meeting
@@ -57,10 +57,12 @@ def test_a_day_after_its_end_every_row_of_a_visit_is_gone_and_younger_ones_stay(
     put(scope, one, "w.old", since=ended(30))
     put(scope, one, "d.20260101T000000Z.m.old.p.reminder.1-15", start=ended(26))  # never sent: sending was off
     put(scope, one, "d.20260101T000000Z.m.coming.p.reminder.1-15", start=ended(-2))
+    put_presence(scope, one, "linked", end=datetime.fromisoformat(ended(25)), opened_at=ended(30))  # and never joined
+    put_presence(scope, one, "moved", end=datetime.fromisoformat(ended(25)), opened_at=ended(30))
     for n in range(120):
         put(scope, one, f"m.old.p{n:03d}.reminder.24", state="sent")
-    stays = {key for key in keys(scope, one) if not {"old", "begun", "unmet"} & set(key.split("."))}
-    assert purge_visits(scope, one) == 3
+    stays = {key for key in keys(scope, one) if not {"old", "begun", "unmet", "linked"} & set(key.split("."))}
+    assert purge_visits(scope, one) == 4
     assert keys(scope, one) == stays
     assert purge_visits(scope, one) == 0
     clock.install(lambda: NOW + timedelta(hours=2))
