@@ -54,8 +54,12 @@ class Cerner:
         self._system_tokens = TokenCache()
         self._keys = identity.KeyRing(http)
 
-    def discover(self, fhir_base: str) -> SmartConfiguration:
-        """The authorization server of a FHIR base, remembered for ten minutes.
+    def check_address(self, url: str) -> None:
+        """PermanentError `outgoing.refused_url` unless requests may go to such an address; asks nobody."""
+        self._http.policy.check_url(url)
+
+    def discover(self, fhir_base: str, *, again: bool = False) -> SmartConfiguration:
+        """The authorization server of a FHIR base, remembered for ten minutes unless `again`.
 
         `.well-known/smart-configuration` first; where there is none (404), the CapabilityStatement's
         oauth-uris, which name no keys.
@@ -63,7 +67,7 @@ class Cerner:
         base = fhir_base.rstrip("/")
         with self._lock:
             kept = self._configurations.get(base)
-        if kept is not None and time.monotonic() - kept[0] < CONFIGURATION_KEPT_S:
+        if kept is not None and not again and time.monotonic() - kept[0] < CONFIGURATION_KEPT_S:
             return kept[1]
         response = self._public(f"{base}/.well-known/smart-configuration", "application/json")
         if response.status == 404:

@@ -45,6 +45,10 @@ class Capability:
 
 
 def capability(raw: Any) -> tuple[Capability, list[str]]:
+    """Of any version of FHIR, for its version is what a wrong address is told apart by; DSTU2 has another name for it,
+    and of that one only the version is read."""
+    if isinstance(raw, dict) and raw.get("resourceType") == "Conformance":
+        return Capability(str(raw.get("fhirVersion") or "")[:20], {}, {}, False, None, None), []
     if isinstance(raw, dict) and isinstance(raw.get("rest"), list):
         raw = {
             **raw,

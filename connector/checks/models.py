@@ -1,0 +1,73 @@
+"""A named check: what was looked at, what was seen, what to do, and who can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from connector.checks.texts import CHECKS
+
+State = Literal["pass", "warn", "fail"]
+Who = Literal["", "you", "oracle", "microsoft_admin", "operator"]
+"""Who can mend it: the admin who reads it, Oracle (Cerner), a Microsoft 365 administrator of the hospital, or the
+operator of the service. Empty when nothing is to be mended."""
+Values = dict[str, str | int]
+
+
+class Check(BaseModel):
+    """One check. `title`, `seen` and `mend` are templates until `formatted`; no vendor's words are among `values`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    """Stable, such as `fhir.metadata`."""
+    finding: str
+    """Stable within the check, such as `dstu2`."""
+    state: State
+    who: Who
+    title: str
+    seen: str
+    mend: str
+    """Empty when nothing is to be done."""
+    command: str = ""
+    """What to paste into a Teams PowerShell, as it is."""
+    values: Values = {}
+
+    def formatted(self, translate: Callable[[str], str] = str) -> Check:
+        """The same in words that a person can read, in the language of `translate`."""
+        said = {name: _filled(translate, getattr(self, name), self.values) for name in ("title", "seen", "mend")}
+        return self.model_copy(update=said)
+
+
+def _filled(translate: Callable[[str], str], template: str, values: Values) -> str:
+    return translate(template) % values if template else ""
+
+
+def found(check: str, finding: str, *, command: str = "", **values: str | int) -> Check:
+    """The check in one of the findings that `texts.CHECKS` lists for it."""
+    known = CHECKS[check]
+    text = known.findings[finding]
+    return Check(
+        id=check, finding=finding, state=text.state, who=text.who, title=known.title, seen=text.seen, mend=text.mend,
+        command=command, values=values,
+    )  # fmt: skip
+
+
+class Report(BaseModel):
+    """What the last run over a connection found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    connection_id: str
+    at: datetime
+    """Aware UTC."""
+    checks: list[Check]
+
+    @property
+    def state(self) -> State:
+        """The worst of all."""
+        states = {check.state for check in self.checks}
+        return "fail" if "fail" in states else "warn" if "warn" in states else "pass"
