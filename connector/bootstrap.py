@@ -95,7 +95,7 @@ def blueprints() -> list[func.Blueprint]:
         messages.blueprint(services, regions),
         messages.routes_blueprint(services, regions),
         portal.pages_blueprint(services),
-        portal.messages_pages_blueprint(services),
+        portal.signin_blueprint(services),
         portal.api_blueprint(services),
         portal.messages_api_blueprint(services),
     ]

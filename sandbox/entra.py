@@ -58,6 +58,8 @@ class Grant:
     nonce: str
     scope: str
     expires: float
+    auth_time: int | None
+    """Real time of the sign-in, when it was asked for by max_age."""
 
 
 class Refused(Exception):
@@ -131,6 +133,7 @@ def authorize(tenant: str) -> ResponseReturnValue:
         nonce=asked.get("nonce", ""),
         scope=asked["scope"],
         expires=time.time() + CODE_LIFETIME_S,
+        auth_time=_auth_time(),
     )
     flask.current_app.config["GRANTS"][code] = grant
     return _answer({"code": code, "session_state": secrets.token_hex(16)})
@@ -218,13 +221,21 @@ def _authorization_problem() -> dict[str, str] | None:
 def _chosen(home: Hospital | None) -> tuple[Hospital, EntraUser] | None:
     """The account of `sandbox_user` (the page sends it), else of `login_hint` unless the picker is wanted."""
     by_oid, hint = request.args.get("sandbox_user"), request.args.get("login_hint", "").lower()
-    if request.args.get("prompt") == "select_account" and by_oid is None:
+    if request.args.get("prompt") in ("select_account", "login") and by_oid is None:
         return None
     for hospital in (home,) if home else world.hospitals.values():
         for user in hospital.directory:
             if user.oid == by_oid or (by_oid is None and hint and user.upn.lower() == hint):
                 return hospital, user
     return None
+
+
+def _auth_time() -> int | None:
+    """With max_age Entra says when the person signed in. `stale_auth_time`: somebody stripped prompt=login on the
+    way, and a sign-in of an hour ago sufficed; `no_auth_time`: an authority that never says it."""
+    if "max_age" not in request.args or "no_auth_time" in world.mischief:
+        return None
+    return int(time.time()) - (3600 if "stale_auth_time" in world.mischief else 0)
 
 
 def _picker(home: Hospital | None, title: str) -> ResponseReturnValue:
@@ -304,7 +315,7 @@ def _redeemed(home: Hospital | None, client_id: str, grant: Grant | None) -> Jso
     info = {"uid": grant.user.oid, "utid": grant.hospital.tid}
     return answer | {
         "scope": grant.scope,
-        "id_token": tokens.id_token(world, grant.hospital.tid, grant.user, grant.nonce),
+        "id_token": tokens.id_token(world, grant.hospital.tid, grant.user, grant.nonce, grant.auth_time),
         "client_info": base64.urlsafe_b64encode(flask.json.dumps(info).encode()).rstrip(b"=").decode(),
     }
 

@@ -82,7 +82,7 @@ def issuer(world: World, tid: str) -> str:
     return f"{world.ports.url('entra')}/{tid}/v2.0"
 
 
-def id_token(world: World, tid: str, user: EntraUser, nonce: str) -> str:
+def id_token(world: World, tid: str, user: EntraUser, nonce: str, auth_time: int | None = None) -> str:
     """`wids` and `roles` are there only when the user holds some, as in Entra."""
     claims = _common(world, tid, ENTRA_CLIENT_ID) | {
         "name": user.name,
@@ -91,6 +91,7 @@ def id_token(world: World, tid: str, user: EntraUser, nonce: str) -> str:
         "sub": _pairwise(user.oid),
         "nonce": nonce,
     }
+    claims |= {"auth_time": auth_time} if auth_time is not None else {}
     return sign(claims | {k: list(v) for k, v in (("wids", user.wids), ("roles", user.roles)) if v})
 
 

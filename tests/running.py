@@ -247,7 +247,7 @@ class Browser:
 
     # Microsoft sign-in
 
-    def microsoft(self, oid: str, path: str = "/signin") -> str:
+    def microsoft(self, oid: str, path: str = "/portal/signin") -> str:
         """Begin a sign-in and choose an account; the address to which Microsoft sends the browser back."""
         begun = self.get(path)
         assert begun.status_code == 303, begun.text
@@ -256,7 +256,7 @@ class Browser:
         return chosen.headers["Location"]
 
     def sign_in(self, oid: str, session: Session | None = None) -> requests.Response:
-        return self.get(self.microsoft(oid, f"/signin?session={session.id}" if session else "/signin"))
+        return self.get(self.microsoft(oid, f"/signin?session={session.id}" if session else "/portal/signin"))
 
 
 def _unpadded(text: str) -> bytes:

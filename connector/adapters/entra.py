@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 import requests
@@ -31,6 +31,8 @@ GRAPH_SCOPE = "https://graph.microsoft.com/.default"
 _ANY_ORGANIZATION = "organizations"
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 _AADSTS = re.compile(r"AADSTS\d{4,8}")
+_NOT_WITHOUT_PROMPT = ("login_required", "interaction_required", "consent_required")
+"""What Entra answers to prompt=none when it would have to ask (OpenID Connect Core 3.1.2.6)."""
 _OUR_FAULT = ("invalid_client", "unauthorized_client")
 
 
@@ -45,6 +47,8 @@ class SignedInUser:
     roles: frozenset[str]
     directory_roles: frozenset[str]
     """Template ids of Entra roles (`wids`); empty when the app's manifest does not ask for them."""
+    authenticated_at: int | None = None
+    """When they last proved who they are (`auth_time`, seconds since the epoch); None when Entra does not say."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,29 @@ class Entra:
         self._identity: Any = None
         self._identity_lock = threading.Lock()
 
-    def begin_sign_in(self, redirect_uri: str, *, select_account: bool = False) -> tuple[str, dict[str, Any]]:
-        """Where to send the browser, and the flow (state, nonce, verifier) to keep secret meanwhile."""
+    def begin_sign_in(
+        self,
+        redirect_uri: str,
+        *,
+        prompt: Literal["select_account", "login", "none"] | None = None,
+        login_hint: str | None = None,
+        max_age_s: int | None = None,
+    ) -> tuple[str, dict[str, Any]]:
+        """Where to send the browser, and the flow (state, nonce, verifier) to keep secret meanwhile.
+
+        `max_age_s` asks Entra for `auth_time` too (OpenID Connect Core 3.1.2.1); whether it is recent is the
+        caller's to judge, for a browser can strip the parameter.
+        """
         application = self._application(_ANY_ORGANIZATION)
         flow: dict[str, Any] = application.initiate_auth_code_flow(
             scopes=[],
             redirect_uri=redirect_uri,
-            prompt="select_account" if select_account else None,
+            prompt=prompt,
+            login_hint=login_hint,
+            max_age=max_age_s,
             response_mode="form_post",
         )
+        flow.pop("max_age", None)  # MSAL would refuse without saying why
         # Query, because form_post needs a cookie that other sites may send; state and PKCE protect the code.
         # Asked for only now, since MSAL warns at each call that asks for it.
         url = str(flow.pop("auth_uri")).replace("response_mode=form_post", "response_mode=query")
@@ -86,8 +104,9 @@ class Entra:
     def finish_sign_in(self, flow: Mapping[str, Any], parameters: Mapping[str, str]) -> SignedInUser:
         """The user whom Entra sent back with `parameters`, proven.
 
-        RefusedError: `entra.state_mismatch`, `entra.denied`, `entra.sign_in_failed`, `entra.code_expired`,
-        `entra.id_token_invalid`. PermanentError `entra.client_refused` when our own credential is refused.
+        RefusedError: `entra.state_mismatch`, `entra.interaction_required`, `entra.denied`, `entra.sign_in_failed`,
+        `entra.code_expired`, `entra.id_token_invalid`. PermanentError `entra.client_refused` when our own credential is
+        refused.
         """
         _check_answer(flow, parameters)
         result = self._ask(
@@ -110,6 +129,7 @@ class Entra:
             username=str(claims.get("preferred_username") or ""),
             roles=names(claims, "roles"),
             directory_roles=names(claims, "wids"),
+            authenticated_at=claims["auth_time"] if isinstance(claims.get("auth_time"), int) else None,
         )
 
     def app_token(self, tenant_id: str, scope: str = GRAPH_SCOPE) -> str:
@@ -305,6 +325,13 @@ def _check_answer(flow: Mapping[str, Any], parameters: Mapping[str, str]) -> Non
             "Sign in again, or ask the administrator of your Microsoft 365 organization to allow this app.",
             status=403,
             title="Sign-in was not allowed",
+            vendor_code=vendor_code,
+        )
+    if error in _NOT_WITHOUT_PROMPT:
+        raise RefusedError(
+            "entra.interaction_required",
+            "Microsoft asks you to sign in again.",
+            title="Please sign in again",
             vendor_code=vendor_code,
         )
     if error in ("temporarily_unavailable", "server_error"):

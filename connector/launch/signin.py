@@ -1,4 +1,4 @@
-"""Microsoft sign-in of clinicians and administrators, in one pair of routes.
+"""Microsoft sign-in of clinicians, in one pair of routes; administrators have their own in the portal.
 
 The MSAL flow (state, nonce, PKCE verifier) lives in a sealed cookie of the browser that began it, ten minutes long, so
 nothing is stored and another browser can not finish it. What comes out is a sealed identity cookie for one purpose.
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from connector.adapters.entra import SignedInUser
     from connector.bootstrap import Services
 
-Purpose = Literal["portal", "visit"]
+Purpose = Literal["visit"]
 _FLOW_COOKIE = "__Host-signin"
 _FLOW_S = 600
-_IDENTITY_S = {"portal": 1800, "visit": 600}
+_IDENTITY_S = {"visit": 600}
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,14 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @web.answers_with_page
     def signin_start(req: func.HttpRequest) -> func.HttpResponse:
         session = web.query_one(req, "session")
-        if session is not None and not SESSION_ID.fullmatch(session):
+        if session is None or not SESSION_ID.fullmatch(session):
             raise RefusedError(
                 "signin.no_session",
                 "This sign-in belongs to no visit. Open the visit from the patient's chart again.",
                 title="Please open it from the chart again",
             )
-        purpose: Purpose = "visit" if session else "portal"
-        uri, flow = services().entra.begin_sign_in(_redirect_uri(services()), select_account=purpose == "visit")
-        kept = {"purpose": purpose, "target": session or "", "flow": flow, "expires": int(time.time()) + _FLOW_S}
+        uri, flow = services().entra.begin_sign_in(_redirect_uri(services()), prompt="select_account")
+        kept = {"target": session, "flow": flow, "expires": int(time.time()) + _FLOW_S}
         sealed = _seal(services().sealer, kept, "signin")
         return web.redirect(uri, cookies=(web.cookie(_FLOW_COOKIE, sealed, max_age_s=_FLOW_S),))
 
@@ -91,7 +90,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             )
         parameters = {name: values[0] for name, values in web.query(req).items() if len(values) == 1}
         user = services().entra.finish_sign_in(kept["flow"], parameters)
-        purpose: Purpose = "visit" if kept["purpose"] == "visit" else "portal"
+        purpose: Purpose = "visit"
         made = _identity_of(user, purpose, kept["target"])
         cookies = (
             web.cookie(_FLOW_COOKIE, "", max_age_s=0),
@@ -99,15 +98,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
                 f"__Host-{purpose}", _seal(services().sealer, asdict(made), purpose), max_age_s=_IDENTITY_S[purpose]
             ),
         )
-        where = f"/visits/{made.target}" if purpose == "visit" else "/portal"
-        return web.redirect(services().settings.public_url + where, cookies=cookies)
-
-    @bp.function_name("signout")
-    @bp.route(route="signout", methods=["POST"])
-    @web.answers_with_page
-    def signout(req: func.HttpRequest) -> func.HttpResponse:
-        web.require_same_origin(req, services().settings.public_url)
-        return web.redirect(services().settings.public_url + "/", cookies=(forget("portal"), forget("visit")))
+        return web.redirect(f"{services().settings.public_url}/visits/{made.target}", cookies=cookies)
 
     return bp
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Protocol
+
 from connector.adapters.entra import GLOBAL_ADMINISTRATOR, ApiCaller
 from connector.errors import RefusedError
-from connector.launch import Identity
 
 CONFIGURE = "Connector.Configure"
 READ = "Connector.Read"
 
 
-def may_see_portal(who: Identity) -> bool:
-    return GLOBAL_ADMINISTRATOR in who.directory_roles or bool({CONFIGURE, READ} & set(who.roles))
+class Person(Protocol):
+    """Whom an ID token proved, with the roles that it named."""
+
+    @property
+    def roles(self) -> Collection[str]: ...
+    @property
+    def directory_roles(self) -> Collection[str]: ...
 
 
-def may_configure(who: Identity) -> bool:
+def may_see_portal(who: Person) -> bool:
+    return may_configure(who) or READ in who.roles
+
+
+def may_configure(who: Person) -> bool:
     return GLOBAL_ADMINISTRATOR in who.directory_roles or CONFIGURE in who.roles
 
 

@@ -5,22 +5,17 @@ The same functions as the API; a plain form post each, answered by a redirect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import Any
 
 import azure.functions as func
 from pydantic import ValidationError
 
-from connector import clock, messages, tenants, web
+from connector import clock, messages, tenants
 from connector.errors import RefusedError
-from connector.launch import Identity, identity
-from connector.portal.access import may_configure, may_see_portal
+from connector.portal.entrance import Route, Visit
 from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
-
-if TYPE_CHECKING:
-    from connector.bootstrap import Services
 
 KINDS = ("confirmation", "reminder", "change", "cancellation")
 _SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "include_minors")
@@ -36,54 +31,25 @@ _NOTES = {
 }
 
 
-def blueprint(services: Callable[[], Services]) -> func.Blueprint:
-    bp = func.Blueprint()
+def show(visit: Visit) -> func.HttpResponse:
+    """The page, and where its forms are posted to."""
+    found = tenants.connection(visit.scope, visit.part("connection"))
+    if not visit.posted:
+        return _page(visit, found, note=_NOTES.get(visit.asked("done"), ""))
+    done = visit.fields.get("do", "")
+    try:
+        _act(visit.scope, found, visit.actor, done, visit.fields)
+    except ValidationError as error:
+        return _page(visit, found, status=422, typed=visit.fields, errors=tenants.faults(error))
+    except RefusedError as error:
+        if not error.details and error.status != 412:
+            raise
+        errors = error.details or {"": str(error.message)}
+        return _page(visit, found, status=error.status, typed=visit.fields, errors=errors)
+    return visit.go(visit.path, done=done)
 
-    @bp.function_name("portal_messages")
-    @bp.route(route="portal/messages/{connection}", methods=["GET"])
-    @web.answers_with_page
-    def portal_messages(req: func.HttpRequest) -> func.HttpResponse:
-        who = identity(req, services().sealer, "portal")
-        if who is None:
-            return web.redirect(services().settings.public_url + "/signin")
-        if not may_see_portal(who):
-            return web.page("portal_refused.html", status=403, who=who)
-        scope, found = _found(services(), who, req)
-        return _page(services(), scope, found, who, note=_NOTES.get(web.query_one(req, "done") or "", ""))
 
-    @bp.function_name("portal_messages_post")
-    @bp.route(route="portal/messages/{connection}", methods=["POST"])
-    @web.answers_with_page
-    def portal_messages_post(req: func.HttpRequest) -> func.HttpResponse:
-        web.require_same_origin(req, services().settings.public_url)
-        who = identity(req, services().sealer, "portal")
-        if who is None:
-            return web.redirect(services().settings.public_url + "/signin")
-        if not may_configure(who):
-            return web.page("portal_refused.html", status=403, who=who)
-        scope, found = _found(services(), who, req)
-        fields = web.form(req)
-        done = fields.get("do", "")
-        try:
-            _act(scope, found, Actor(who.object_id), done, fields)
-        except ValidationError as error:
-            return _page(services(), scope, found, who, status=422, typed=fields, errors=tenants.faults(error))
-        except RefusedError as error:
-            if not error.details and error.status != 412:
-                raise
-            return _page(
-                services(),
-                scope,
-                found,
-                who,
-                status=error.status,
-                typed=fields,
-                errors=error.details or {"": str(error.message)},
-            )
-        where = f"/portal/messages/{found.value.id}?{urlencode({'done': done})}"
-        return web.redirect(services().settings.public_url + where)
-
-    return bp
+ROUTES = (Route("portal_messages", "portal/messages/{connection}", show, ("GET", "POST")),)
 
 
 def _act(
@@ -122,41 +88,29 @@ def _typed(connection: tenants.Connection, fields: Mapping[str, str]) -> dict[st
     }
 
 
-def _found(
-    services: Services, who: Identity, req: func.HttpRequest
-) -> tuple[TenantScope, Versioned[tenants.Connection]]:
-    scope = services.directory.scope(who.tenant_id)
-    return scope, tenants.connection(scope, str(req.route_params.get("connection", "")))
-
-
 def _page(
-    services: Services,
-    scope: TenantScope,
+    visit: Visit,
     found: Versioned[tenants.Connection],
-    who: Identity,
     *,
     status: int = 200,
     note: str = "",
     typed: Mapping[str, str] | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> func.HttpResponse:
-    now, shown = clock.now(), found.value.messages.model_dump()
+    now, scope, shown = clock.now(), visit.scope, found.value.messages.model_dump()
     if typed is not None and typed.get("do") == "settings":
         shown |= _typed(found.value, typed)
-    return web.page(
-        "messages_status.html",
+    public_url = visit.services.settings.public_url
+    return visit.page(
+        "portal/messages.html",
         status=status,
-        who=who,
-        may_change=may_configure(who),
         connection=found.value,
         etag=found.etag,
         state=messages.connection_status(scope, found.value, now),
         forecast=messages.connection_forecast(scope, found.value, now),
         settings=shown,
         kinds=KINDS,
-        previews=messages.previews(
-            found.value, found.value.messages, _sender(scope, found.value), services.settings.public_url, now
-        ),
+        previews=messages.previews(found.value, found.value.messages, _sender(scope, found.value), public_url, now),
         note=note,
         errors=errors or {},
         lasted=lambda seconds: str(timedelta(seconds=seconds)),

@@ -32,6 +32,10 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *")
     def visits_purge(timer: func.TimerRequest) -> None:
         for scope in services().directory.every_scope():
+            try:
+                purge_sessions(scope, scope.tenant_id)  # the portal's
+            except ConnectorError as error:
+                logs.event("purge.failed", tenant=scope.tenant_id, code=error.code)
             for found in connections(scope):
                 try:
                     visits = purge_visits(scope, found.value.id)
@@ -62,9 +66,9 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
     return len(over - kept)
 
 
-def purge_sessions(scope: TenantScope, connection_id: str) -> int:
-    """Delete launches and sessions that expired (real time); how many."""
-    rows = [row for row in scope.tables.query(SESSIONS, connection_id) if row.number("expires") < time.time()]
+def purge_sessions(scope: TenantScope, partition: str) -> int:
+    """Delete launches and sessions of a connection, or the portal's of the tenant, that expired (real time)."""
+    rows = [row for row in scope.tables.query(SESSIONS, partition) if row.number("expires") < time.time()]
     _delete(scope, SESSIONS, rows)
     return len(rows)
 

@@ -68,7 +68,7 @@ def test_user_without_directory_roles_has_none(world: World, app: Entra) -> None
 
 
 def test_authorization_url_asks_for_pkce_in_the_query_and_for_no_refresh_token(app: Entra) -> None:
-    url, flow = app.begin_sign_in("https://app.example/signin/callback", select_account=True)
+    url, flow = app.begin_sign_in("https://app.example/signin/callback", prompt="select_account")
     for part in ("/organizations/", "response_mode=query", "code_challenge_method=S256", "prompt=select_account"):
         assert part in url
     assert "offline_access" not in url

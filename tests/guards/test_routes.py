@@ -15,7 +15,7 @@ from tests.guards.declared import Declared
 PUBLIC = "public"
 PAGE_BEARER = "bearer of a visit session"
 JOIN_TOKEN = "join token in the path"
-PORTAL_COOKIE = "sealed cookie of the portal"
+PORTAL_COOKIE = "sealed cookie of the portal, whose row still stands"
 ENTRA_BEARER = "Entra bearer token"
 ONE_TIME_STATE = "one-time state and the browser that began it"
 
@@ -30,7 +30,6 @@ AUTHENTICATION = {
     "launch_callback_post": ONE_TIME_STATE,
     "signin_start": PUBLIC,
     "signin_callback": ONE_TIME_STATE,
-    "signout": PUBLIC,  # from our own pages only
     "visit_shell": PUBLIC,  # a page without content
     "visit_page": PAGE_BEARER,
     "visit_status": PAGE_BEARER,
@@ -42,8 +41,11 @@ AUTHENTICATION = {
     "patient_stop_page": JOIN_TOKEN,
     "patient_stop": JOIN_TOKEN,
     "portal": PORTAL_COOKIE,
+    "portal_callback": ONE_TIME_STATE,
     "portal_messages": PORTAL_COOKIE,
-    "portal_messages_post": PORTAL_COOKIE,
+    "portal_region": PORTAL_COOKIE,
+    "portal_signin": PUBLIC,
+    "portal_signout": PUBLIC,  # from our own pages only
     "api_openapi": PUBLIC,
     "api_tenant": ENTRA_BEARER,
     "api_senders": ENTRA_BEARER,

@@ -2,17 +2,18 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import azure.functions as func
 
-from connector import keys, messages, portal
-from connector.adapters.entra import GLOBAL_ADMINISTRATOR, ApiCaller
+from connector import messages, portal
+from connector.adapters.entra import GLOBAL_ADMINISTRATOR, ApiCaller, SignedInUser
+from connector.portal import session
 from tests.messages.conftest import ACTOR, Stage
 
+FORM = "sent-with-every-form"
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -32,7 +33,7 @@ def functions(stage: Stage, role: str = "Connector.Configure") -> dict[str, Call
     made = func.FunctionApp()
     made.register_functions(messages.routes_blueprint(lambda: services, [stage.scope.region]))
     made.register_functions(portal.messages_api_blueprint(lambda: services))
-    made.register_functions(portal.messages_pages_blueprint(lambda: services))
+    made.register_functions(portal.pages_blueprint(lambda: services))
     return {str(f.get_function_name()): f.get_user_function() for f in made.get_functions()}
 
 
@@ -47,7 +48,8 @@ def ask(
     role: str = "Connector.Configure",
     **route: str,
 ) -> func.HttpResponse:
-    raw = urlencode(form).encode() if form is not None else json.dumps(body).encode() if body is not None else b""
+    posted = None if form is None else {"form": FORM} | form
+    raw = urlencode(posted).encode() if posted is not None else json.dumps(body).encode() if body is not None else b""
     request = func.HttpRequest(
         method,
         f"http://127.0.0.1:31999/{function}",
@@ -60,20 +62,17 @@ def ask(
 
 
 def admin_cookie(stage: Stage, *, admin: bool = True) -> dict[str, str]:
-    """What a signed-in browser of the portal sends."""
-    who = {
-        "purpose": "portal",
-        "target": "",
-        "tenant_id": stage.scope.tenant_id,
-        "object_id": ACTOR.object_id,
-        "name": "Admin",
-        "username": "it.admin@harbor.example",
-        "roles": [] if admin else ["Connector.Read"],
-        "directory_roles": [GLOBAL_ADMINISTRATOR] if admin else [],
-        "expires": int(time.time()) + 600,
-    }
-    sealed = stage.services.sealer.seal(json.dumps(who).encode(), region=None, purpose="cookie.portal")
-    return {"Cookie": f"__Host-portal={keys.encode(sealed)}", **SAME_ORIGIN}
+    """What a signed-in browser of the portal sends; every form of it carries `FORM`."""
+    user = SignedInUser(
+        stage.scope.tenant_id,
+        ACTOR.object_id,
+        "Admin",
+        "it.admin@harbor.example",
+        frozenset() if admin else frozenset({"Connector.Read"}),
+        frozenset({GLOBAL_ADMINISTRATOR}) if admin else frozenset(),
+    )
+    who = dataclasses.replace(session.begin(user, stage.scope, None), form=FORM)
+    return {"Cookie": session.cookie(who, stage.services.sealer).partition(";")[0], **SAME_ORIGIN}
 
 
 def text_of(answer: func.HttpResponse) -> str:

@@ -143,13 +143,13 @@ def test_the_form_sends_back_what_it_shows_and_saves_what_is_changed(stage: Stag
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
     before = stage.connection.messages
     fields = form_of(text_of(ask(stage, "portal_messages", **one)))
-    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 303
+    assert ask(stage, "portal_messages", "POST", form=fields, **one).status_code == 303
     assert stage.connection.messages == before
     fields = form_of(text_of(ask(stage, "portal_messages", **one)))
     del fields["cancellations"]
     fields |= {"reminder_leads_minutes": "2880, 30", "quiet_from": "20:30", "excluded_0": "on"}
     fields["text_change"] = "{clinic}: new time {date} {time} {zone} {link}"
-    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 303
+    assert ask(stage, "portal_messages", "POST", form=fields, **one).status_code == 303
     after = stage.connection.messages
     assert (after.cancellations, after.reminder_leads_minutes, after.quiet_from) == (False, [2880, 30], "20:30")
     assert after.excluded_departments == ["Family Medicine"] and "{link}" in after.texts["change"]
@@ -160,7 +160,7 @@ def test_the_form_sends_back_what_it_shows_and_saves_what_is_changed(stage: Stag
 def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(stage: Stage) -> None:
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
     fields = form_of(text_of(ask(stage, "portal_messages", **one))) | {"daily_cap": "99", "text_change": "{patient}!"}
-    answer = ask(stage, "portal_messages_post", "POST", form=fields, **one)
+    answer = ask(stage, "portal_messages", "POST", form=fields, **one)
     shown = text_of(answer)
     assert answer.status_code == 422 and "daily_cap" in shown and 'value="99"' in shown and "{patient}!" in shown
     assert stage.connection.messages.daily_cap == 4
@@ -168,18 +168,18 @@ def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(stage: Stage) -> N
     tenants.change_connection(stage.scope, stage.connection_id, present.etag, ConnectionPatch(name="Other"), ACTOR)
     del fields["text_change"]
     fields["daily_cap"] = "5"
-    assert ask(stage, "portal_messages_post", "POST", form=fields, **one).status_code == 412
+    assert ask(stage, "portal_messages", "POST", form=fields, **one).status_code == 412
 
 
 def test_brakes_by_page(stage: Stage) -> None:
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
     for do, paused in (("pause", True), ("resume", False)):
-        assert ask(stage, "portal_messages_post", "POST", form={"do": do}, **one).status_code == 303
+        assert ask(stage, "portal_messages", "POST", form={"do": do}, **one).status_code == 303
         assert now(stage).paused is paused
     brakes.hold(stage.scope, stage.connection, "all", "held_restored", stage.world.now())
     page = text_of(ask(stage, "portal_messages", **one))
     assert "Release and send" in page and "Forget what is due" in page
-    ask(stage, "portal_messages_post", "POST", form={"do": "release", "kind": "all", "forget": "1"}, **one)
+    ask(stage, "portal_messages", "POST", form={"do": "release", "kind": "all", "forget": "1"}, **one)
     assert now(stage).holds == []
 
 
@@ -189,9 +189,9 @@ def test_who_may_not_use_the_page(stage: Stage) -> None:
     reader = admin_cookie(stage, admin=False)
     page = ask(stage, "portal_messages", headers=reader, **one)
     assert page.status_code == 200 and "Save settings" not in text_of(page)
-    assert ask(stage, "portal_messages_post", "POST", form={"do": "pause"}, headers=reader, **one).status_code == 403
+    assert ask(stage, "portal_messages", "POST", form={"do": "pause"}, headers=reader, **one).status_code == 403
     foreign = admin_cookie(stage) | {"Sec-Fetch-Site": "cross-site"}
-    assert ask(stage, "portal_messages_post", "POST", form={"do": "pause"}, headers=foreign, **one).status_code == 403
+    assert ask(stage, "portal_messages", "POST", form={"do": "pause"}, headers=foreign, **one).status_code == 403
     assert not now(stage).paused
 
 
