@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt languages requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages package requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -32,6 +32,9 @@ fmt: setup ## Mend what ruff can mend by itself
 languages: setup ## Bring the catalogues of connector/locales up to date with the strings in the source
 	@$(PY) tools/languages.py
 
+package: setup ## Build dist/connector.zip, what Azure runs; prints one JSON line
+	@$(PY) tools/package.py $(ARGS)
+
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 requirements: setup ## Compile the hashed requirement files again (ARGS=--upgrade for newest versions)
@@ -40,5 +43,5 @@ requirements: setup ## Compile the hashed requirement files again (ARGS=--upgrad
 	@$(UV) $(ARGS) requirements-dev.in -o requirements-dev.txt
 
 clean: ## Remove everything that set-up and the tests made
-	rm -rf .venv node_modules .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv node_modules dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

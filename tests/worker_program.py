@@ -1,8 +1,9 @@
 """Loads, indexes and calls the app through Microsoft's own worker code, and prints what came back as JSON.
 
-Run by test_worker_runtime.py as a process of its own. `azure_functions_runtime` is what Azure's worker for
-Python 3.13 runs behind its gRPC proxy; its handlers take messages by attribute, so plain objects stand in for
-the protobuf classes (FunctionRpc.proto of azure-functions-language-worker-protobuf).
+Run by test_worker_runtime.py as a process of its own; package_program.py takes the index alone.
+`azure_functions_runtime` is what Azure's worker for Python 3.13 runs behind its gRPC proxy; its handlers take
+messages by attribute, so plain objects stand in for the protobuf classes (FunctionRpc.proto of
+azure-functions-language-worker-protobuf).
 """
 
 import asyncio
@@ -87,8 +88,8 @@ def http_answer(response: Any) -> dict[str, Any]:
     }
 
 
-async def main(app_directory: str) -> dict[str, Any]:
-    runtime.start_threadpool_executor()
+async def index(app_directory: str) -> dict[str, Any]:
+    """The app's functions by name, each loaded."""
     succeeded(
         await runtime.worker_init_request(
             request("worker_init_request", capabilities={}, function_app_directory=app_directory)
@@ -99,7 +100,16 @@ async def main(app_directory: str) -> dict[str, Any]:
     for one in functions.values():
         loading = request("function_load_request", function_id=one.function_id, metadata=one)
         succeeded(await runtime.function_load_request(loading))
+    return functions
 
+
+def bindings(functions: dict[str, Any]) -> dict[str, Any]:
+    return {name: [json.loads(raw) for raw in one.raw_bindings] for name, one in functions.items()}
+
+
+async def main(app_directory: str) -> dict[str, Any]:
+    runtime.start_threadpool_executor()
+    functions = await index(app_directory)
     from_our_page, due = {"Sec-Fetch-Site": "same-origin"}, Message(json='{"IsPastDue": false}')
 
     def hint(text: str) -> tuple[str, Message, dict[str, Message]]:
@@ -119,7 +129,7 @@ async def main(app_directory: str) -> dict[str, Any]:
     gone = json.dumps({"tenant": "00000000-0000-4000-8000-000000000000", "connection": "a0", "day": "2026-01-01"})
     malformed = await call(ids["messages_discover_americas"], *hint("{"))
     results = {
-        "bindings": {name: [json.loads(raw) for raw in one.raw_bindings] for name, one in functions.items()},
+        "bindings": bindings(functions),
         "unauthenticated": {
             name: await unauthenticated(one) for name, one in functions.items() if "httpTrigger" in one.raw_bindings[0]
         },

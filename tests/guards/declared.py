@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from connector.regions import Region
 from tests.guards.source import ROOT
 
 _PROGRAM = """
@@ -32,6 +33,13 @@ class Declared(NamedTuple):
     @property
     def methods(self) -> set[str]:
         return {str(method).upper() for method in self.trigger.get("methods") or ()}
+
+
+def every_region() -> dict[str, str]:
+    """The sample's settings, for a stamp that serves all regions."""
+    sample: dict[str, str] = json.loads((ROOT / "local.settings.sample.json").read_text("utf-8"))["Values"]
+    storage = {f"{region.upper()}_STORAGE": sample["AMERICAS_STORAGE"] for region in Region}
+    return {**sample, **storage, "CONNECTOR_REGIONS": ",".join(Region)}
 
 
 def declared_functions(environment: Mapping[str, str]) -> dict[str, Declared]:
