@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from connector import logs, settings
+from connector.adapters.acs_email import AcsEmail
 from connector.adapters.acs_sms import AcsSms
 from connector.adapters.cerner import Cerner
 from connector.adapters.entra import Entra
@@ -40,6 +41,8 @@ class Services:
     entra: Entra
     graph: Graph
     sms: Callable[[Region], AcsSms]
+    email: Callable[[Region], AcsEmail | None]
+    """None where the stamp has no sender address for the region."""
 
 
 def build(loaded: Settings) -> Services:
@@ -56,6 +59,7 @@ def build(loaded: Settings) -> Services:
         entra=entra,
         graph=Graph(graph_http),
         sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
+        email=lru_cache(maxsize=None)(lambda region: _email(loaded, region)),
     )
 
 
@@ -64,6 +68,14 @@ def _sms(loaded: Settings, region: Region) -> AcsSms:
     if not served.communication_endpoint:
         raise PermanentError("sms.not_configured")
     return AcsSms(served.communication_endpoint, served.communication_key, served.identity_client_id)
+
+
+def _email(loaded: Settings, region: Region) -> AcsEmail | None:
+    served = loaded.region(region)
+    if not served.communication_endpoint or not served.email_sender:
+        return None
+    endpoint, key, identity = served.communication_endpoint, served.communication_key, served.identity_client_id
+    return AcsEmail(endpoint, key, identity, served.email_sender)
 
 
 _lock = Lock()

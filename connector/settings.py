@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ REGION_SETTINGS = (
     "STORAGE__clientId",
     "COMMUNICATION_ENDPOINT",
     "COMMUNICATION_KEY",
+    "EMAIL_SENDER",
 )
 STAMP_SETTINGS = (
     "CONNECTOR_ENVIRONMENT",
@@ -50,6 +52,7 @@ STAMP_SETTINGS = (
 NAMES = STAMP_SETTINGS + tuple(f"{r.upper()}_{name}" for r in Region for name in REGION_SETTINGS)
 
 _AZURE_MARKERS = ("WEBSITE_INSTANCE_ID", "IDENTITY_ENDPOINT")
+_ADDRESS = re.compile(r"[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}")
 _PUBLISHED_KEY_PREFIX = "sandbox"
 """Key ids of the sandbox begin so; production refuses them."""
 
@@ -76,6 +79,8 @@ class RegionSettings:
     identity_client_id: str | None
     communication_endpoint: str | None
     communication_key: str | None
+    email_sender: str | None = None
+    """Address of a domain linked to the Communication resource; None: no e-mail is sent."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,11 @@ class _Reader:
         endpoint = self._optional(f"{prefix}_COMMUNICATION_ENDPOINT")
         if endpoint:
             self._url(f"{prefix}_COMMUNICATION_ENDPOINT", sandbox=sandbox, value=endpoint)
+        sender = self._optional(f"{prefix}_EMAIL_SENDER")
+        if sender and not _ADDRESS.fullmatch(sender):
+            self._fault(f"{prefix}_EMAIL_SENDER", "must be an e-mail address such as visits@hospital.example")
+        if sender and not endpoint:
+            self._fault(f"{prefix}_EMAIL_SENDER", f"needs {prefix}_COMMUNICATION_ENDPOINT")
         return RegionSettings(
             region=region,
             storage_connection=connection,
@@ -223,6 +233,7 @@ class _Reader:
             identity_client_id=self._optional(f"{prefix}_STORAGE__clientId"),
             communication_endpoint=endpoint,
             communication_key=self._optional(f"{prefix}_COMMUNICATION_KEY"),
+            email_sender=sender,
         )
 
     def _tenants(self, *, sandbox: bool) -> Mapping[str, tuple[str, ...]]:

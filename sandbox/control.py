@@ -55,6 +55,7 @@ def blueprint(world: World) -> flask.Blueprint:
         methods=["POST"],
     )
     control.add_url_rule("/outbox", "outbox", lambda: flask.jsonify(outbox(world)))
+    control.add_url_rule("/mail", "mail", lambda: flask.jsonify(mail(world)))
     control.add_url_rule("/requests", "requests", lambda: requests(world))
     return control
 
@@ -207,6 +208,12 @@ def outbox(world: World) -> list[Json]:
         return [
             {**asdict(message), "accepted_at": message.accepted_at.isoformat()} for message in world.outbox
         ]
+
+
+def mail(world: World) -> list[Json]:
+    """Every e-mail that arrived, oldest first."""
+    with world.lock:
+        return [{**asdict(one), "accepted_at": one.accepted_at.isoformat()} for one in world.mail]
 
 
 def requests(world: World) -> Json:

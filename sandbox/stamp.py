@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sandbox import acs, entra, entra_tokens
+from sandbox import acs, acs_email, entra, entra_tokens
 from sandbox.azurite import HOST_ACCOUNT, Azurite
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import clients
@@ -65,6 +65,7 @@ def environment(ports: Ports, work_dir: Path, azurite: Azurite) -> dict[str, str
         settings[f"{region.upper()}_STORAGE"] = azurite.connection_string(region)
         settings[f"{region.upper()}_COMMUNICATION_ENDPOINT"] = ports.url(f"acs_{region}")
         settings[f"{region.upper()}_COMMUNICATION_KEY"] = acs.ACS_KEYS[region]
+        settings[f"{region.upper()}_EMAIL_SENDER"] = acs_email.sender(region)
     return settings
 
 

@@ -149,6 +149,21 @@ class SentMessage:
 
 
 @dataclass
+class SentEmail:
+    """One e-mail that simulated ACS accepted and delivered; lives in memory only (the patient's inbox)."""
+
+    id: str
+    region: str
+    sender: str
+    to: str
+    subject: str
+    text: str
+    html: str
+    headers: dict[str, str]
+    accepted_at: datetime
+
+
+@dataclass
 class Participant:
     """Somebody in a simulated Teams meeting: in the lobby, connected, or gone."""
 
@@ -243,6 +258,13 @@ class World:
             """FHIR resources by ehr tenant, then by (type, id); filled by sandbox.cerner."""
             self.meetings: dict[str, Meeting] = {}
             self.outbox: list[SentMessage] = []
+            self.mail: list[SentEmail] = []
+            self.email_operations: dict[str, Json] = {}
+            self.email_limits = (30, 100)
+            """Messages a minute and an hour, of a custom domain."""
+            self.email_read_limits = (60, 200)
+            self.undeliverable: dict[str, str] = {}
+            """Numbers and addresses that nothing reaches, and why."""
             self.faults: list[Fault] = []
             self.fault_rates: dict[str, float] = {}
             """Share of a vendor's requests that meet a fault of any kind, by the throw of `dice`."""

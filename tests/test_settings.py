@@ -105,6 +105,16 @@ def test_each_fault_is_named_once_together_and_no_value_is_shown() -> None:
         assert value not in told
 
 
+def test_the_sender_of_e_mail_is_an_address_and_needs_a_resource_to_send_by() -> None:
+    sender = {"AMERICAS_EMAIL_SENDER": "visits@mail.hospital.example"}
+    assert settings.load(PRODUCTION | sender).region(Region.AMERICAS).email_sender == "visits@mail.hospital.example"
+    assert settings.load(PRODUCTION).region(Region.AMERICAS).email_sender is None
+    for wrong in ("visits", "a b@hospital.example", "A <a@hospital.example>", "a@hospital", "a@b.example, c@d.example"):
+        assert "AMERICAS_EMAIL_SENDER must be an e-mail address" in refused(PRODUCTION, AMERICAS_EMAIL_SENDER=wrong)
+    told = refused(PRODUCTION | sender, AMERICAS_COMMUNICATION_ENDPOINT="")
+    assert "AMERICAS_EMAIL_SENDER needs AMERICAS_COMMUNICATION_ENDPOINT" in told
+
+
 @pytest.mark.parametrize("marker", ["WEBSITE_INSTANCE_ID", "IDENTITY_ENDPOINT"])
 def test_the_sandbox_does_not_start_in_azure(marker: str) -> None:
     assert marker in refused(SANDBOX, **{marker: ""})

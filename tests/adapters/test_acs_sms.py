@@ -16,7 +16,7 @@ from uuid import uuid4
 import flask
 import pytest
 
-from connector.adapters import acs_sms
+from connector.adapters import acs
 from connector.adapters.acs_sms import AcsSms
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
 from sandbox import certificates
@@ -40,7 +40,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def world(running: World, monkeypatch: pytest.MonkeyPatch) -> World:
     running.reset()
-    monkeypatch.setattr(acs_sms, "READ_S", 0.5)
+    monkeypatch.setattr(acs, "READ_S", 0.5)
     return running
 
 

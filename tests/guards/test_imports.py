@@ -11,7 +11,7 @@ ONLY_IN = {
     "azure.data.tables": "connector.adapters.tables",
     "azure.storage.queue": "connector.adapters.queues",
     "azure.communication.sms": "connector.adapters.acs_sms",
-    "azure.communication": "connector.adapters.acs_*",
+    "azure.communication": "connector.adapters.acs*",
     "azure.core": "connector.adapters.*",
     "azure.identity": "connector.adapters.*",
     "msal": "connector.adapters.entra*",

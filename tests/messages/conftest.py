@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from werkzeug.serving import make_server
 
 from connector import bootstrap, clock, messages, settings, tenants
-from connector.adapters import acs_sms
+from connector.adapters import acs
 from connector.adapters.tables import Row, Tables, Write
 from connector.messages import dispatch, lease, ledger
 from connector.messages.send import Desk
@@ -38,7 +38,8 @@ from connector.tenants import (
     MessageSettings,
     SenderInput,
 )
-from sandbox import acs
+from sandbox import acs as stand_in
+from sandbox import acs_email
 from sandbox.azurite import Azurite
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments, authorization, clients, fhir
@@ -65,7 +66,7 @@ def vendors(published: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFa
     apps = {
         "cerner": fhir.create_app(world, "provider"),
         "authorization": authorization.create_app(world),
-        **{f"acs_{region}": acs.create_app(world, region) for region in REGIONS},
+        **{f"acs_{region}": stand_in.create_app(world, region) for region in REGIONS},
     }
     apps["app"] = flask.Flask("app")
     apps["app"].add_url_rule("/.well-known/jwks.json", "jwks", lambda: published[-1])
@@ -176,11 +177,12 @@ class Stage:
 def staged(
     vendors: World, published: list[dict[str, Any]], azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Stage]]:
-    monkeypatch.setattr(acs_sms, "READ_S", 1)
+    monkeypatch.setattr(acs, "READ_S", 1)
     monkeypatch.setattr(dispatch, "PATIENCE", timedelta(0))  # a hint that a test throws away is given again at once
     monkeypatch.setattr(dispatch, "PATIENCE", timedelta(0))  # what was released and not sent is released again
     vendors.reset()
     vendors.sms_per_minute = dict.fromkeys(vendors.sms_per_minute, 10_000)  # the tests share one sender
+    vendors.email_limits = vendors.email_read_limits = (10_000, 10_000)
     appointments.populate(vendors)
     clock.install(vendors.now)
 
@@ -279,7 +281,8 @@ def _settings(world: World, azurite: Azurite, tid: str) -> settings.Settings:
     for region in REGIONS:
         environment[f"{region.upper()}_STORAGE"] = azurite.connection_string(region)
         environment[f"{region.upper()}_COMMUNICATION_ENDPOINT"] = world.ports.url(f"acs_{region}")
-        environment[f"{region.upper()}_COMMUNICATION_KEY"] = acs.ACS_KEYS[region]
+        environment[f"{region.upper()}_COMMUNICATION_KEY"] = stand_in.ACS_KEYS[region]
+        environment[f"{region.upper()}_EMAIL_SENDER"] = acs_email.sender(region)
     return settings.load(environment)
 
 

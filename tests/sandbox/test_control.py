@@ -15,7 +15,7 @@ from sandbox import graph, home
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments
 from sandbox.supervisor import free_ports
-from sandbox.world import Meeting, Ports, Registration, SentMessage, World
+from sandbox.world import Meeting, Ports, Registration, SentEmail, SentMessage, World
 
 
 class Api:
@@ -153,6 +153,21 @@ def test_the_outbox_lists_what_was_accepted(api: Api) -> None:
     assert (seen["to"], seen["text"]) == (message.to, message.text)
     phone = requests.get(f"{api.world.ports.url('home')}/phone/harbor/mira", timeout=10).text
     assert '<a href="https://a.example/j/x"' in phone
+
+
+def test_mail_is_listed_and_shown_in_the_inbox(api: Api) -> None:
+    body = '<p><a href="https://a.example/j/x">Join</a></p>'
+    mira = HOSPITALS[0].patients[0]
+    sent = SentEmail("i", "americas", "v@a.example", mira.email, "Visit <1>", "Join", body, {}, api.world.now())
+    api.world.mail.append(sent)
+    [seen] = api.ask("GET", "/mail")
+    assert (seen["to"], seen["subject"], seen["text"]) == (mira.email, "Visit <1>", "Join")
+    home = api.world.ports.url("home")
+    assert "Visit &lt;1&gt;" in requests.get(f"{home}/phone/harbor/mira", timeout=10).text
+    shown = requests.get(f"{home}/mail/i", timeout=10)
+    assert 'href="https://a.example/j/x"' in shown.text
+    assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
+    assert requests.get(f"{home}/mail/other", timeout=10).status_code == 404
 
 
 @pytest.mark.parametrize(
