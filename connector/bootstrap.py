@@ -14,6 +14,7 @@ from connector.adapters.acs_sms import AcsSms
 from connector.adapters.cerner import Cerner
 from connector.adapters.entra import Entra
 from connector.adapters.graph import Graph
+from connector.adapters.graph_directory import GraphDirectory
 from connector.adapters.graph_http import GraphHttp
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
 from connector.ehr_access import EhrAccess
@@ -40,6 +41,7 @@ class Services:
     ehr: EhrAccess
     entra: Entra
     graph: Graph
+    graph_directory: GraphDirectory
     sms: Callable[[Region], AcsSms]
     email: Callable[[Region], AcsEmail | None]
     """None where the stamp has no sender address for the region."""
@@ -58,6 +60,7 @@ def build(loaded: Settings) -> Services:
         ehr=EhrAccess(loaded, Cerner(OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox)))),
         entra=entra,
         graph=Graph(graph_http),
+        graph_directory=GraphDirectory(graph_http),
         sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
         email=lru_cache(maxsize=None)(lambda region: _email(loaded, region)),
     )
@@ -94,7 +97,7 @@ def services() -> Services:
 
 def blueprints() -> list[func.Blueprint]:
     """Every function of the app. Settings are read now, so a wrong one fails at start with its name."""
-    from connector import health, launch, messages, portal, visits
+    from connector import checks, health, launch, messages, portal, visits
 
     regions = [served.region for served in services().settings.regions]
     return [
@@ -106,6 +109,7 @@ def blueprints() -> list[func.Blueprint]:
         visits.retention_blueprint(services),
         messages.blueprint(services, regions),
         messages.routes_blueprint(services, regions),
+        checks.blueprint(services),
         portal.pages_blueprint(services),
         portal.signin_blueprint(services),
         portal.api_blueprint(services),

@@ -282,7 +282,8 @@ def _app_token(home: Hospital, client_id: str, scope: str) -> Json:
     if not dot or rest:
         raise Refused(400, EntraError("invalid_scope", 1002012, "The scope must end with /.default."))
     if resource in (tokens.GRAPH, world.ports.url("graph")):
-        audience, roles = tokens.GRAPH, list(tokens.GRAPH_ROLES) if client_id == ENTRA_CLIENT_ID else []
+        granted = [role for role in tokens.GRAPH_ROLES if role not in world.withheld_roles]
+        audience, roles = tokens.GRAPH, granted if client_id == ENTRA_CLIENT_ID else []
     elif resource.removeprefix("api://") == ENTRA_CLIENT_ID:
         audience, roles = ENTRA_CLIENT_ID, CONNECTOR_ROLES.get(client_id, [])
     else:

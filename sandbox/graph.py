@@ -8,10 +8,11 @@ onlineMeeting", "virtualAppointment: getVirtualAppointmentJoinWebUrl", "lobbyByp
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import flask
 import jwt
@@ -29,6 +30,8 @@ READ_MEETING = ("OnlineMeetings.Read.All", "OnlineMeetings.ReadWrite.All")
 WRITE_MEETING = ("OnlineMeetings.ReadWrite.All",)
 routes = flask.Blueprint("graph", __name__)
 MEETINGS = "/v1.0/users/<oid>/onlineMeetings"
+JOIN_WEB_URL = re.compile(r"JoinWebUrl eq '([^']+)'")
+TEAMS_PLAN = "57ff2da0-773e-42df-b2af-ffb7a2317929"
 
 
 class GraphError(Exception):
@@ -74,6 +77,20 @@ def create_or_get(oid: str) -> ResponseReturnValue:
         meeting = _new_meeting(hospital, organizer, external_id, body)
         world.meetings[meeting.id] = meeting
         return _meeting_json(meeting), 201
+
+
+@routes.get(MEETINGS)
+def meetings_by_join_url(oid: str) -> ResponseReturnValue:
+    """Only with the filter; the address in it is encoded once more than the query."""
+    hospital, _ = _organizer(oid, READ_MEETING)
+    match = JOIN_WEB_URL.fullmatch(request.args.get("$filter", ""))
+    if match is None:
+        raise GraphError(400, "BadRequest", "A filter on JoinWebUrl is required.")
+    found = [meeting for meeting in world.meetings.values()
+             if meeting.tid == hospital.tid and meeting.body["joinWebUrl"] == unquote(match[1])]
+    if not found:
+        raise GraphError(404, "NotFound", "The requested online meeting was not found.")
+    return {"value": [_meeting_json(meeting) for meeting in found]}
 
 
 @routes.get(f"{MEETINGS}/<meeting_id>")
@@ -123,10 +140,28 @@ def organization() -> ResponseReturnValue:
 
 @routes.get("/v1.0/users/<oid>")
 def user(oid: str) -> ResponseReturnValue:
-    found = _user(_authorized(("User.Read.All",)), oid)
-    entity = {"id": found.oid, "displayName": found.name, "userPrincipalName": found.upn, "mail": found.upn}
+    hospital = _authorized(("User.Read.All",))
+    found = _user(hospital, oid)
+    entity: Json = {"id": found.oid, "displayName": found.name, "userPrincipalName": found.upn, "mail": found.upn}
+    if "$select" in request.args:  # these two come only when asked for
+        plan = {"capabilityStatus": "Enabled", "service": "TeamspaceAPI", "servicePlanId": TEAMS_PLAN}
+        licensed = world.without_teams.isdisjoint((hospital.tid, oid))
+        entity |= {"accountEnabled": oid not in world.disabled_accounts, "assignedPlans": [plan] if licensed else []}
     context = {"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#users/$entity"}
     return context | _selected(entity)
+
+
+@routes.get("/v1.0/subscribedSkus")
+def subscribed_skus() -> ResponseReturnValue:
+    hospital = _authorized(("LicenseAssignment.Read.All", "Organization.Read.All", "Directory.Read.All"))
+    plans = [{"servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c", "servicePlanName": "EXCHANGE_S_STANDARD",
+              "provisioningStatus": "Success", "appliesTo": "User"}]
+    if hospital.tid not in world.without_teams:
+        plans.append({"servicePlanId": TEAMS_PLAN, "servicePlanName": "TEAMS1", "provisioningStatus": "Success",
+                      "appliesTo": "User"})
+    sku = {"id": f"{hospital.tid}_f245ecc8-75af-4f8e-b61f-27d8114de5f3", "skuPartNumber": "O365_BUSINESS_PREMIUM",
+           "capabilityStatus": "Enabled", "consumedUnits": len(hospital.directory), "servicePlans": plans}
+    return {"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#subscribedSkus", "value": [sku]}
 
 
 def _authorized(any_of: tuple[str, ...]) -> Hospital:

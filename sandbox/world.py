@@ -278,6 +278,11 @@ class World:
             """Entra tenants whose administrator has consented to the app."""
             self.access_policy = {user.oid for h in self.hospitals.values() for user in h.organizers}
             """Organizers under a Teams application access policy that names the app."""
+            self.withheld_roles: set[str] = set()
+            """Graph permissions that an administrator's consent did not include."""
+            self.without_teams: set[str] = set()
+            """Entra tenants and accounts without a Teams licence."""
+            self.disabled_accounts: set[str] = set()
             self.delivery_reports: dict[str, Json] = {}
             self.unverified_senders: set[str] = set()
             self.sms_per_minute = {"phone_number": 200, "alphanumeric": 600}

@@ -1,6 +1,18 @@
 """Checks of a connection: what works, what does not, and who can mend it."""
 
-from connector.checks.models import Check, Report, State, Who
-from connector.checks.run import validate_base
+from connector.checks.finding import State, Who
+from connector.checks.models import Check, Report
+from connector.checks.nightly import blueprint
+from connector.checks.run import check_connection, latest, latest_of_all, validate_base
 
-__all__ = ["Check", "Report", "State", "Who", "validate_base"]
+__all__ = [
+    "Check",
+    "Report",
+    "State",
+    "Who",
+    "blueprint",
+    "check_connection",
+    "latest",
+    "latest_of_all",
+    "validate_base",
+]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from connector.checks.finding import State, Who
 from connector.checks.texts import CHECKS
 
-State = Literal["pass", "warn", "fail"]
-Who = Literal["", "you", "oracle", "microsoft_admin", "operator"]
-"""Who can mend it: the admin who reads it, Oracle (Cerner), a Microsoft 365 administrator of the hospital, or the
-operator of the service. Empty when nothing is to be mended."""
 Values = dict[str, str | int]
 
 

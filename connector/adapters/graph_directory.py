@@ -1,0 +1,78 @@
+"""A tenant's directory as readiness asks for it: Teams licence, organizers' accounts, application access policy.
+
+Source: Microsoft Graph v1.0 reference, "List subscribedSkus", "Get user" (accountEnabled, assignedPlans), "Get
+onlineMeeting" (by JoinWebUrl); "Product names and service plan identifiers for licensing".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from connector.adapters.graph_http import GraphHttp, json_object, unreadable
+from connector.errors import PermanentError
+
+TEAMS_PLAN = "57ff2da0-773e-42df-b2af-ffb7a2317929"
+"""Service plan TEAMS1."""
+_NO_MEETING = "https://teams.microsoft.com/l/meetup-join/19%3ameeting_none%40thread.v2/0"
+"""A join address in Teams' form that belongs to no meeting."""
+
+
+@dataclass(frozen=True)
+class Account:
+    enabled: bool
+    has_teams: bool
+
+
+class GraphDirectory:
+    """Raises what `GraphHttp.call` does."""
+
+    def __init__(self, http: GraphHttp) -> None:
+        self._http = http
+
+    def has_teams_licence(self, tenant_id: str) -> bool:
+        """Whether the tenant has any subscription in force that includes Teams."""
+        response = self._http.call("GET", tenant_id, "/subscribedSkus")
+        listed = json_object(response).get("value")
+        if not isinstance(listed, list):
+            raise unreadable(response)
+        return any(
+            sku.get("capabilityStatus") == "Enabled" and _has(sku.get("servicePlans"), "provisioningStatus", "Success")
+            for sku in listed
+            if isinstance(sku, dict)
+        )
+
+    def account(self, tenant_id: str, object_id: str) -> Account | None:
+        """None when there is no such account in the tenant."""
+        path = f"/users/{quote(object_id, safe='')}?$select=id,accountEnabled,assignedPlans"
+        try:
+            found = json_object(self._http.call("GET", tenant_id, path))
+        except PermanentError as error:
+            if error.code == "graph.not_found":
+                return None
+            raise
+        teams = _has(found.get("assignedPlans"), "capabilityStatus", "Enabled")
+        return Account(enabled=found.get("accountEnabled") is True, has_teams=teams)
+
+    def may_act_for(self, tenant_id: str, organizer: str) -> bool:
+        """Whether an application access policy lets us work with this account's meetings.
+
+        Asks for a meeting that does not exist: without a policy Graph refuses (403) before it looks.
+        """
+        condition = quote(f"JoinWebUrl eq '{quote(_NO_MEETING, safe='')}'", safe="")
+        try:
+            self._http.call("GET", tenant_id, f"/users/{quote(organizer, safe='')}/onlineMeetings?$filter={condition}")
+        except PermanentError as error:
+            if error.code == "graph.no_application_access":
+                return False
+            if error.code != "graph.not_found":
+                raise
+        return True
+
+
+def _has(plans: Any, status: str, wanted: str) -> bool:
+    return isinstance(plans, list) and any(
+        isinstance(plan, dict) and plan.get("servicePlanId") == TEAMS_PLAN and plan.get(status) == wanted
+        for plan in plans
+    )

@@ -1,0 +1,35 @@
+"""What one check can find. Templates take `%(name)s` values.
+
+A page translates title, seen and mend by these texts; Babel finds them as the first argument of `Named` and the third
+and fourth of `Finding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["pass", "warn", "fail"]
+Who = Literal["", "you", "oracle", "microsoft_admin", "operator"]
+"""Who can mend it: the admin who reads it, Oracle (Cerner), a Microsoft 365 administrator of the hospital, or the
+operator of the service. Empty when nothing is to be mended."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    state: State
+    who: Who
+    seen: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Named:
+    title: str
+    findings: Mapping[str, Finding]
+
+
+NOT_ASKED = Finding(
+    "warn", "", "Not looked at, because an earlier check failed.", "Mend the failed check first, then check again."
+)
