@@ -16,6 +16,7 @@ from connector.adapters.entra import Entra
 from connector.adapters.graph import Graph
 from connector.adapters.graph_directory import GraphDirectory
 from connector.adapters.graph_http import GraphHttp
+from connector.adapters.graph_subscriptions import GraphSubscriptions
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
 from connector.ehr_access import EhrAccess
 from connector.errors import PermanentError
@@ -42,6 +43,7 @@ class Services:
     entra: Entra
     graph: Graph
     graph_directory: GraphDirectory
+    subscriptions: GraphSubscriptions
     sms: Callable[[Region], AcsSms]
     email: Callable[[Region], AcsEmail | None]
     """None where the stamp has no sender address for the region."""
@@ -61,6 +63,9 @@ def build(loaded: Settings) -> Services:
         entra=entra,
         graph=Graph(graph_http),
         graph_directory=GraphDirectory(graph_http),
+        subscriptions=GraphSubscriptions(
+            graph_http, version=loaded.graph_subscriptions_version, public_url=loaded.public_url
+        ),
         sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
         email=lru_cache(maxsize=None)(lambda region: _email(loaded, region)),
     )
@@ -107,6 +112,8 @@ def blueprints() -> list[func.Blueprint]:
         visits.clinician_blueprint(services),
         visits.patient_blueprint(services),
         visits.retention_blueprint(services),
+        visits.ahead_blueprint(services, regions),
+        visits.webhooks_blueprint(services),
         messages.blueprint(services, regions),
         messages.routes_blueprint(services, regions),
         checks.blueprint(services),

@@ -40,6 +40,8 @@ STAMP_SETTINGS = (
     "ENTRA_CLIENT_SECRET",
     "ENTRA_IDENTITY_CLIENT_ID",
     "GRAPH_URL",
+    "GRAPH_SUBSCRIPTIONS_VERSION",
+    "GRAPH_NOTIFICATION_CERTIFICATES",
     "SMART_PROVIDER_CLIENT_ID",
     "SMART_PROVIDER_CLIENT_SECRET",
     "SMART_PATIENT_CLIENT_ID",
@@ -106,6 +108,9 @@ class Settings:
     entra_client_secret: str | None
     entra_identity_client_id: str | None
     graph_url: str
+    graph_subscriptions_version: Literal["beta", "v1.0"]
+    graph_notification_certificates: tuple[str, ...]
+    """PEM texts of a private key and its certificate each, newest first; without one there is no live status."""
     smart_provider: SmartClient
     smart_patient: SmartClient
     smart_system: SmartClient
@@ -174,6 +179,8 @@ class _Reader:
             entra_client_secret=self._optional("ENTRA_CLIENT_SECRET"),
             entra_identity_client_id=self._optional("ENTRA_IDENTITY_CLIENT_ID"),
             graph_url=self._url("GRAPH_URL", sandbox=sandbox).rstrip("/"),
+            graph_subscriptions_version=self._subscriptions_version(),
+            graph_notification_certificates=self._certificates(),
             smart_provider=self._smart("PROVIDER"),
             smart_patient=self._smart("PATIENT"),
             smart_system=self._smart("SYSTEM"),
@@ -269,6 +276,20 @@ class _Reader:
 
     def _smart(self, who: str) -> SmartClient:
         return SmartClient(self._required(f"SMART_{who}_CLIENT_ID"), self._optional(f"SMART_{who}_CLIENT_SECRET"))
+
+    def _subscriptions_version(self) -> Literal["beta", "v1.0"]:
+        value = self._optional("GRAPH_SUBSCRIPTIONS_VERSION") or "beta"
+        if value not in ("beta", "v1.0"):
+            self._fault("GRAPH_SUBSCRIPTIONS_VERSION", "must be beta or v1.0")
+        return "v1.0" if value == "v1.0" else "beta"
+
+    def _certificates(self) -> tuple[str, ...]:
+        text = (self._optional("GRAPH_NOTIFICATION_CERTIFICATES") or "").replace("\\n", "\n")
+        end = "-----END CERTIFICATE-----"
+        pairs = tuple(f"{block.strip()}\n{end}\n" for block in text.split(end) if block.strip())
+        if not all("-----BEGIN PRIVATE KEY-----" in pair and "-----BEGIN CERTIFICATE-----" in pair for pair in pairs):
+            self._fault("GRAPH_NOTIFICATION_CERTIFICATES", "must be private keys, each followed by its certificate")
+        return pairs
 
     def _private_keys(self) -> tuple[str, ...]:
         text = (self._optional("SMART_PRIVATE_KEYS") or "").replace("\\n", "\n")

@@ -169,7 +169,7 @@ def query_one(request: func.HttpRequest, name: str) -> str | None:
 
 def form(request: func.HttpRequest) -> dict[str, str]:
     """The fields of a posted form, each given once."""
-    fields = _fields(_body(request).decode("utf-8", "replace"), at_most=200)
+    fields = _fields(body(request).decode("utf-8", "replace"), at_most=200)
     return {name: values[0] for name, values in fields.items() if len(values) == 1}
 
 
@@ -182,16 +182,17 @@ def _fields(encoded: str, *, at_most: int) -> dict[str, list[str]]:
 
 def json_body(request: func.HttpRequest) -> Any:
     try:
-        return json.loads(_body(request))
+        return json.loads(body(request))
     except (ValueError, RecursionError):
         raise RefusedError("web.not_json", "The request body is not JSON.", title="Not JSON") from None
 
 
-def _body(request: func.HttpRequest) -> bytes:
-    body: bytes = request.get_body()
-    if len(body) > BODY_LIMIT:
+def body(request: func.HttpRequest) -> bytes:
+    """The request's body, of which no more than BODY_LIMIT is read. Raises RefusedError (413)."""
+    sent: bytes = request.get_body()
+    if len(sent) > BODY_LIMIT:
         raise RefusedError("web.too_large", "The request body is too large.", status=413, title="Too large")
-    return body
+    return sent
 
 
 def require_same_origin(request: func.HttpRequest, public_url: str) -> None:

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
 import flask
-import jwt
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from sandbox import entra_tokens, stand_in
+from sandbox import graph_subscriptions, stand_in
+from sandbox.graph_access import GraphError, authorized, json_body
 from sandbox.graph_meetings import BadMeeting, apply_update, new_times, shown
 from sandbox.stand_in import world
 from sandbox.world import EntraUser, Hospital, Json, Meeting, World
@@ -34,26 +34,20 @@ JOIN_WEB_URL = re.compile(r"JoinWebUrl eq '([^']+)'")
 TEAMS_PLAN = "57ff2da0-773e-42df-b2af-ffb7a2317929"
 
 
-class GraphError(Exception):
-    """A refusal in Graph's wire form."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
-
-
 def create_app(world: World) -> flask.Flask:
     """The Graph stand-in; every request needs an app-only token of the simulated Entra."""
-    return stand_in.make(world, "graph", routes)
+    app = stand_in.make(world, "graph", routes)
+    app.register_blueprint(graph_subscriptions.routes)
+    return app
 
 
-@routes.errorhandler(GraphError)
+@routes.app_errorhandler(GraphError)
 def refused(problem: GraphError) -> ResponseReturnValue:
     inner = {"date": world.now().strftime("%Y-%m-%dT%H:%M:%S"), "request-id": str(uuid.uuid4())}
     return {"error": {"code": problem.code, "message": problem.message, "innerError": inner}}, problem.status
 
 
-@routes.errorhandler(BadMeeting)
+@routes.app_errorhandler(BadMeeting)
 def bad_meeting(problem: BadMeeting) -> ResponseReturnValue:
     return refused(GraphError(400, "BadRequest", str(problem)))
 
@@ -66,7 +60,7 @@ def no_such_route(_: Exception) -> ResponseReturnValue:
 @routes.post(f"{MEETINGS}/createOrGet")
 def create_or_get(oid: str) -> ResponseReturnValue:
     hospital, organizer = _organizer(oid, WRITE_MEETING)
-    body = _json_body()
+    body = json_body()
     external_id = body.get("externalId")
     if not isinstance(external_id, str) or not external_id or set(body) - CREATE_OR_GET:
         raise BadMeeting("createOrGet needs externalId and takes no lobby or presenter settings")
@@ -102,7 +96,7 @@ def get_meeting(oid: str, meeting_id: str) -> ResponseReturnValue:
 def update_meeting(oid: str, meeting_id: str) -> ResponseReturnValue:
     with world.changing():
         meeting = _meeting(oid, meeting_id, WRITE_MEETING)
-        apply_update(world, meeting, _json_body())
+        apply_update(world, meeting, json_body())
         return _meeting_json(meeting)
 
 
@@ -123,7 +117,7 @@ def virtual_appointment_url(oid: str, meeting_id: str) -> ResponseReturnValue:
 
 @routes.get("/v1.0/organization")
 def organization() -> ResponseReturnValue:
-    hospital = _authorized(("Organization.Read.All",))
+    hospital = authorized(("Organization.Read.All",))
     country = COUNTRIES[hospital.region]
     domain = hospital.directory[0].upn.partition("@")[2]
     entity = {
@@ -140,7 +134,7 @@ def organization() -> ResponseReturnValue:
 
 @routes.get("/v1.0/users/<oid>")
 def user(oid: str) -> ResponseReturnValue:
-    hospital = _authorized(("User.Read.All",))
+    hospital = authorized(("User.Read.All",))
     found = _user(hospital, oid)
     entity: Json = {"id": found.oid, "displayName": found.name, "userPrincipalName": found.upn, "mail": found.upn}
     if "$select" in request.args:  # these two come only when asked for
@@ -153,7 +147,7 @@ def user(oid: str) -> ResponseReturnValue:
 
 @routes.get("/v1.0/subscribedSkus")
 def subscribed_skus() -> ResponseReturnValue:
-    hospital = _authorized(("LicenseAssignment.Read.All", "Organization.Read.All", "Directory.Read.All"))
+    hospital = authorized(("LicenseAssignment.Read.All", "Organization.Read.All", "Directory.Read.All"))
     plans = [{"servicePlanId": "9aaf7827-d63c-4b61-89c3-182f06f82e5c", "servicePlanName": "EXCHANGE_S_STANDARD",
               "provisioningStatus": "Success", "appliesTo": "User"}]
     if hospital.tid not in world.without_teams:
@@ -162,21 +156,6 @@ def subscribed_skus() -> ResponseReturnValue:
     sku = {"id": f"{hospital.tid}_f245ecc8-75af-4f8e-b61f-27d8114de5f3", "skuPartNumber": "O365_BUSINESS_PREMIUM",
            "capabilityStatus": "Enabled", "consumedUnits": len(hospital.directory), "servicePlans": plans}
     return {"@odata.context": "https://graph.microsoft.com/v1.0/$metadata#subscribedSkus", "value": [sku]}
-
-
-def _authorized(any_of: tuple[str, ...]) -> Hospital:
-    """The tenant of a valid app-only token that carries one of the permissions."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    try:
-        claims = entra_tokens.check(world, token if scheme == "Bearer" else "", entra_tokens.GRAPH)
-    except jwt.InvalidTokenError:
-        raise GraphError(401, "InvalidAuthenticationToken", "Access token validation failure.") from None
-    hospital = world.hospital_of_tid(claims["tid"])
-    if hospital is None or not set(any_of) & set(claims.get("roles", ())):
-        raise GraphError(
-            403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation."
-        )
-    return hospital
 
 
 def _user(hospital: Hospital, oid: str) -> EntraUser:
@@ -189,7 +168,7 @@ def _user(hospital: Hospital, oid: str) -> EntraUser:
 
 
 def _organizer(oid: str, any_of: tuple[str, ...]) -> tuple[Hospital, EntraUser]:
-    hospital = _authorized(any_of)
+    hospital = authorized(any_of)
     found = _user(hospital, oid)
     if oid not in world.access_policy:
         raise GraphError(403, "Forbidden", "No application access policy found for this app")
@@ -253,10 +232,3 @@ def _meeting_json(meeting: Meeting) -> Json:
 def _selected(entity: Json) -> Json:
     wanted = request.args.get("$select")
     return {k: v for k, v in entity.items() if k in wanted.split(",")} if wanted else entity
-
-
-def _json_body() -> Json:
-    body = request.get_json(silent=True)
-    if not isinstance(body, dict):
-        raise BadMeeting("Unable to read JSON request payload.")
-    return body

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sandbox import acs, acs_email, entra, entra_tokens
+from sandbox import acs, acs_email, certificates, entra, entra_tokens
 from sandbox.azurite import HOST_ACCOUNT, Azurite
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import clients
@@ -93,6 +93,7 @@ def _kept_secrets(path: Path) -> dict[str, str]:
                     "CONNECTOR_SEALING_KEYS": fresh_key("sandbox-s1"),
                     "CONNECTOR_WRAPPING_KEYS": fresh_key("sandbox-w1"),
                     "SMART_PRIVATE_KEYS": private.decode(),
+                    "GRAPH_NOTIFICATION_CERTIFICATES": certificates.notification_certificate(),
                 }
             ),
             encoding="ascii",

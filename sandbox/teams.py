@@ -12,7 +12,7 @@ import flask
 from flask import redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from sandbox import stand_in
+from sandbox import graph_subscriptions, stand_in
 from sandbox.stand_in import world
 from sandbox.world import Meeting, Participant, World
 
@@ -40,6 +40,7 @@ def join(world: World, meeting_id: str, name: str, oid: str | None) -> Participa
             bypasses = _bypasses(meeting, found[0].tid, oid)
         person.state = "connected" if bypasses else "lobby"
         meeting.participants.append(person)
+        graph_subscriptions.tell(world, meeting, [person])
         return person
 
 
@@ -52,6 +53,7 @@ def admit(world: World, meeting_id: str, participant_id: str | None) -> list[Par
             raise LookupError("not in the lobby")
         for person in admitted:
             person.state = "connected"
+        graph_subscriptions.tell(world, world.meetings[meeting_id], admitted)
         return admitted
 
 
@@ -61,7 +63,9 @@ def leave(world: World, meeting_id: str, participant_id: str) -> Participant:
         person = next((p for p in world.meetings[meeting_id].participants if p.id == participant_id), None)
         if person is None:
             raise LookupError("no such participant")
-        person.state = "left"
+        if person.state != "left":
+            person.state = "left"
+            graph_subscriptions.tell(world, world.meetings[meeting_id], [person])
         return person
 
 

@@ -6,11 +6,12 @@ Vendors run in one process, one thread a request; every read-modify-write holds 
 from __future__ import annotations
 
 import itertools
+import queue
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -182,6 +183,8 @@ class Meeting:
     external_id: str
     body: Json
     participants: list[Participant] = field(default_factory=list)
+    call_began: datetime | None = None
+    """Since when somebody is in it."""
 
 
 @dataclass
@@ -248,6 +251,9 @@ class World:
         """Connection string of each region's storage account, for the page that shows what is stored."""
         # an id used before a reset or a restart never names another visit
         self.bookings = itertools.count(int(time.time()) - _BOOKINGS_BEGAN)
+        self.notices: queue.SimpleQueue[Callable[[], int]] = queue.SimpleQueue()
+        """Change notifications on their way, carried in order by `postman`."""
+        self.postman: threading.Thread | None = None
         self._clock_file = clock_file
         self.reset()
 
@@ -257,6 +263,9 @@ class World:
             self.resources: dict[str, dict[tuple[str, str], Json]] = {}
             """FHIR resources by ehr tenant, then by (type, id); filled by sandbox.cerner."""
             self.meetings: dict[str, Meeting] = {}
+            self.subscriptions: dict[str, Any] = {}
+            """Change notification subscriptions by id; sandbox.graph_subscriptions fills it."""
+            self.subscription_quota = 10_000
             self.outbox: list[SentMessage] = []
             self.mail: list[SentEmail] = []
             self.email_operations: dict[str, Json] = {}

@@ -156,3 +156,20 @@ def test_keys_must_be_whole_distinct_and_not_the_sandboxs(name: str, keys: str) 
 @pytest.mark.parametrize("tenants", ["[]", '"x"', "1", '{"a": 1}', '{"a": null}'])
 def test_the_list_of_tenants_must_have_its_form(tenants: str) -> None:
     assert "CONNECTOR_TENANTS must be JSON" in refused(PRODUCTION, CONNECTOR_TENANTS=tenants)
+
+
+def test_certificates_for_notifications_come_in_pairs_and_newest_first() -> None:
+    key_pem = "-----BEGIN PRIVATE KEY-----\\nAA\\n-----END PRIVATE KEY-----"
+    old, new = (f"-----BEGIN CERTIFICATE-----\\n{name}\\n-----END CERTIFICATE-----" for name in ("OLD", "NEW"))
+    listed = {"GRAPH_NOTIFICATION_CERTIFICATES": f"{key_pem}\\n{new}\\n{key_pem}\\n{old}\\n"}
+    loaded = settings.load(PRODUCTION | listed).graph_notification_certificates
+    assert [("NEW" in pair, "OLD" in pair) for pair in loaded] == [(True, False), (False, True)]
+    for wrong in key_pem, new, "x":
+        assert "GRAPH_NOTIFICATION_CERTIFICATES" in refused(PRODUCTION, GRAPH_NOTIFICATION_CERTIFICATES=wrong)
+
+
+def test_call_events_are_beta_unless_said_otherwise() -> None:
+    for value, version in ("", "beta"), ("beta", "beta"), ("v1.0", "v1.0"):
+        loaded = settings.load(PRODUCTION | {"GRAPH_SUBSCRIPTIONS_VERSION": value})
+        assert loaded.graph_subscriptions_version == version
+    assert "GRAPH_SUBSCRIPTIONS_VERSION" in refused(PRODUCTION, GRAPH_SUBSCRIPTIONS_VERSION="v2")

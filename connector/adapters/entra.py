@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 """Role template id in `wids`; the app's manifest must set groupMembershipClaims to DirectoryRole."""
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"
 
+_CHANGE_TRACKING = "0bf30f3b-4a52-48df-9a82-234910c4a086"
+"""Microsoft Graph Change Tracking: the application that sends change notifications."""
 _ANY_ORGANIZATION = "organizations"
 _FEDERATION_AUDIENCE = "api://AzureADTokenExchange"
 _AADSTS = re.compile(r"AADSTS\d{4,8}")
@@ -183,6 +185,25 @@ class Entra:
             status=401,
             title="Not signed in",
         )
+
+    def notification_tenants(self, tokens: Iterable[str]) -> frozenset[str]:
+        """The tenants for which Microsoft Graph really sent a delivery, by its validation tokens.
+
+        Only tenants on the operator's list are looked at, so that a stranger's token causes no request. Source:
+        Microsoft Graph, "Validate the authenticity of notifications". TransientError when the keys cannot be read.
+        """
+        proven = set()
+        for token in tokens:
+            try:
+                tenant_id, _ = claimed(token)
+                if tenant_id in proven or self._settings.listed_bases(tenant_id) is None:
+                    continue
+                claims = self._proof.claims(token, audiences=(self._client_id,), v1=True)
+            except NotProven:
+                continue
+            if _CHANGE_TRACKING in (claims.get("azp"), claims.get("appid")):
+                proven.add(tenant_id)
+        return frozenset(proven)
 
     def _ask(self, tenant: str, question: Callable[[Any], Any]) -> dict[str, Any]:
         """MSAL's answer about a tenant; its exceptions, whose texts hold tokens and URLs, stay behind."""

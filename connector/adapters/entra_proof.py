@@ -40,16 +40,18 @@ class TokenProof:
         self._http = http
         self._known: dict[str, _KeySet] = {}
 
-    def claims(self, token: str, *, audiences: tuple[str, ...]) -> dict[str, Any]:
+    def claims(self, token: str, *, audiences: tuple[str, ...], v1: bool = False) -> dict[str, Any]:
         """The claims of a valid token that name a tenant (`tid`) and an object (`oid`). Raises NotProven.
 
-        The token's own `tid` chooses the keys and the issuer that it must then prove.
+        The token's own `tid` chooses the keys and the issuer that it must then prove. `v1` takes the issuer of v1.0
+        tokens too, which the same keys sign: it depends on the app's registration which of the two a service gets.
         """
         tenant_id, key_id = claimed(token)
         key = self._key(tenant_id, key_id)
         if key is None:
             raise NotProven
-        return judge(token, key, issuer=self._issuer(tenant_id), audiences=audiences)
+        issuers = (self._issuer(tenant_id), *((f"https://sts.windows.net/{tenant_id}/",) if v1 else ()))
+        return judge(token, key, issuers=issuers, audiences=audiences)
 
     def _issuer(self, tenant_id: str) -> str:
         return f"{self._authority}/{tenant_id}/v2.0"
@@ -97,14 +99,16 @@ def claimed(token: str) -> tuple[str, str]:
     return tenant_id, key_id
 
 
-def judge(token: str, key: jwt.PyJWK, *, issuer: str, audiences: tuple[str, ...]) -> dict[str, Any]:
-    """The claims of a token signed by `key` with RS256, of `issuer`, for us, valid now; or NotProven."""
+def judge(
+    token: str, key: jwt.PyJWK, *, issuers: tuple[str, ...], audiences: tuple[str, ...]
+) -> dict[str, Any]:
+    """The claims of a token signed by `key` with RS256, of one of `issuers`, for us, valid now; or NotProven."""
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
             key,
             algorithms=["RS256"],
-            issuer=issuer,
+            issuer=issuers,
             audience=audiences,
             leeway=_CLOCK_SKEW_S,
             options={"require": ["iss", "aud", "exp", "nbf", "tid", "oid"]},

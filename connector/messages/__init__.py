@@ -13,11 +13,13 @@ from connector.messages.status import Forecast, MessageStatus
 from connector.messages.status import forecast as connection_forecast
 from connector.messages.status import status as connection_status
 from connector.messages.triggers import blueprint
+from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
 
 __all__ = [
     "Forecast",
     "MessageStatus",
+    "Upcoming",
     "blueprint",
     "configured",
     "connection_forecast",
@@ -32,6 +34,7 @@ __all__ = [
     "resume",
     "routes_blueprint",
     "status",
+    "upcoming",
 ]
 
 

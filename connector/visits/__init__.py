@@ -1,7 +1,15 @@
 """Visits: find the appointment, make the meeting, the clinician's and the patient's pages."""
 
+from connector.visits.ahead import blueprint as ahead_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
 from connector.visits.patient import blueprint as patient_blueprint
 from connector.visits.retention import blueprint as retention_blueprint
+from connector.visits.webhooks import blueprint as webhooks_blueprint
 
-__all__ = ["clinician_blueprint", "patient_blueprint", "retention_blueprint"]
+__all__ = [
+    "ahead_blueprint",
+    "clinician_blueprint",
+    "patient_blueprint",
+    "retention_blueprint",
+    "webhooks_blueprint",
+]

@@ -9,21 +9,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from connector import clock, logs
-from connector.adapters.tables import Row, RowChanged, RowExists
+from connector.adapters.tables import Row, RowChanged, RowExists, Write
 from connector.ehr import Appointment
-from connector.errors import PermanentError, RefusedError
+from connector.errors import PermanentError, RefusedError, TransientError
 from connector.keys import NotOpened, Sealer, decode, encode
 from connector.tenants import Connection, TenantScope
+from connector.visits import live, organizers
+from connector.visits.presence import VISITS
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
-VISITS = "Visits"
 SUBJECT = "Video visit"
 """Neutral: Teams shows it to everybody in the call."""
+FOLLOWED_WITHIN_S = 2.5
+PROOF_LASTS = timedelta(hours=1)
+"""An organizer may change the lobby in Teams."""
 _DEFAULT_LENGTH = timedelta(minutes=30)
 
 
@@ -31,6 +36,7 @@ _DEFAULT_LENGTH = timedelta(minutes=30)
 class Meeting:
     """A meeting whose lobby was proven. URLs are for the one who joins now; never stored unsealed, never logged."""
 
+    id: str
     join_web_url: str
     browser_join_url: str | None
     start: datetime
@@ -49,7 +55,8 @@ def stored(services: Services, scope: TenantScope, connection: Connection, visit
 
 
 def provision(services: Services, scope: TenantScope, connection: Connection, appointment: Appointment) -> Meeting:
-    """The visit's meeting, made on first need. Idempotent; a moved appointment moves the meeting.
+    """The visit's meeting, made on first need. Idempotent; a moved appointment moves the meeting, one that was deleted
+    in Teams is made again. A lobby that was proven over an hour ago is proven anew, if Graph answers.
 
     Raises RefusedError without organizers; TransientError or PermanentError of Graph, `meeting.lobby_not_proven` when
     Teams does not confirm that guests wait.
@@ -60,7 +67,7 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     visit = visit_key(scope, connection.id, appointment.id)
     row = scope.tables.get(VISITS, connection.id, f"o.{visit}") or _record_organizer(scope, connection, visit)
     ready = _opened(services.sealer, scope, visit, row)
-    if ready is not None and (ready.start, ready.end) == (start, end):
+    if ready is not None and (ready.start, ready.end) == (start, end) and _still_proven(services, scope, row, ready):
         return ready
     organizer = row.text("organizer")
     tenant_id = scope.tenant_id
@@ -72,14 +79,46 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
         start=start,
         end=end,
     )
+    following = Thread(target=_follow, args=(services, scope, connection, visit, made.join_web_url, end), daemon=True)
+    following.start()
     services.graph.protect_lobby(tenant_id, organizer, made.id, start=start, end=end)
     if not services.graph.lobby(tenant_id, organizer, made.id).holds_patients:
         raise PermanentError("meeting.lobby_not_proven")
     browser = services.graph.browser_join_url(tenant_id, organizer, made.id)
-    meeting = Meeting(made.join_web_url, browser, start, end)
-    _save(services.sealer, scope, visit, row, made.id, meeting)
+    meeting = Meeting(made.id, made.join_web_url, browser, start, end)
+    _save(services.sealer, scope, visit, row, meeting)
+    following.join(FOLLOWED_WITHIN_S)
     logs.event("meeting.provisioned", connection=connection.id, visit=visit, browser_join=browser is not None)
     return meeting
+
+
+def _follow(
+    services: Services, scope: TenantScope, connection: Connection, visit: str, join_web_url: str, end: datetime
+) -> None:
+    """In a thread of its own: Teams tells only of calls that begin after its subscription, so this begins at once and
+    is waited for briefly."""
+    try:
+        live.follow(services, scope, connection, visit, join_web_url, end)
+    except Exception as error:
+        logs.failure("live.failed", error, connection=connection.id, visit=visit)
+
+
+def _still_proven(services: Services, scope: TenantScope, row: Row, meeting: Meeting) -> bool:
+    """False when the meeting must be made or its lobby set again."""
+    if clock.now() - _time(row, "lobby_proven") < PROOF_LASTS:
+        return True
+    try:
+        lobby = services.graph.lobby(scope.tenant_id, row.text("organizer"), meeting.id)
+    except TransientError:
+        return True
+    except PermanentError as error:
+        if error.code == "graph.not_found":
+            return False
+        raise
+    if lobby.holds_patients:
+        proven = {"lobby_proven": clock.now().isoformat()}
+        scope.tables.transact(VISITS, [Write("merge", Row(row.partition, row.key, proven))])
+    return lobby.holds_patients
 
 
 def _record_organizer(scope: TenantScope, connection: Connection, visit: str) -> Row:
@@ -90,16 +129,18 @@ def _record_organizer(scope: TenantScope, connection: Connection, visit: str) ->
             status=409,
             title="Not set up yet",
         )
-    organizer = connection.organizers[int(visit[:8], 16) % len(connection.organizers)]
+    organizer = organizers.least_used(scope, connection.organizers, visit)
     row = Row(connection.id, f"o.{visit}", {"organizer": organizer, "created": clock.now().isoformat()})
     try:
-        return scope.tables.insert(VISITS, row)
+        made = scope.tables.insert(VISITS, row)
     except RowExists:
         return scope.tables.get(VISITS, connection.id, f"o.{visit}") or row
+    organizers.count(scope, organizer)
+    return made
 
 
-def _save(sealer: Sealer, scope: TenantScope, visit: str, row: Row, meeting_id: str, meeting: Meeting) -> None:
-    box = json.dumps([meeting_id, meeting.join_web_url, meeting.browser_join_url]).encode()
+def _save(sealer: Sealer, scope: TenantScope, visit: str, row: Row, meeting: Meeting) -> None:
+    box = json.dumps([meeting.id, meeting.join_web_url, meeting.browser_join_url]).encode()
     values = {
         **row.values,
         "meeting": encode(sealer.seal(box, region=scope.region, purpose="meeting", context=visit)),
@@ -120,8 +161,8 @@ def _opened(sealer: Sealer, scope: TenantScope, visit: str, row: Row) -> Meeting
         box = sealer.open(decode(row.text("meeting")), region=scope.region, purpose="meeting", context=visit)
     except NotOpened:
         return None  # sealed by a key that is gone: createOrGet finds the same meeting again
-    _, join_web_url, browser_join_url = json.loads(box)
-    return Meeting(join_web_url, browser_join_url, _time(row, "start"), _time(row, "end"))
+    meeting_id, join_web_url, browser_join_url = json.loads(box)
+    return Meeting(meeting_id, join_web_url, browser_join_url, _time(row, "start"), _time(row, "end"))
 
 
 def _time(row: Row, name: str) -> datetime:

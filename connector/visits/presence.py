@@ -15,7 +15,8 @@ from connector.adapters.tables import Row, Value, Write
 from connector.join_link import wrong_link
 from connector.keys import JoinToken, fingerprint
 from connector.tenants import TenantScope
-from connector.visits.meeting import VISITS
+
+VISITS = "Visits"
 
 STATUS = (
     "opened_at", "joined_at", "test", "tested_at", "browser", "lobby", "lobby_since", "guests", "staff", "live",

@@ -18,12 +18,15 @@ JOIN_TOKEN = "join token in the path"
 PORTAL_COOKIE = "sealed cookie of the portal, whose row still stands"
 ENTRA_BEARER = "Entra bearer token"
 ONE_TIME_STATE = "one-time state and the browser that began it"
+GRAPH_TOKENS = "validation token of Microsoft Graph and the secret of a subscription"
 
 AUTHENTICATION = {
     "health": PUBLIC,
     "jwks": PUBLIC,
     "static_file": PUBLIC,
     "zz_home": PUBLIC,
+    "graph_notifications": GRAPH_TOKENS,
+    "graph_lifecycle": GRAPH_TOKENS,
     "launch_provider": PUBLIC,  # begins a launch
     "launch_patient": PUBLIC,
     "launch_callback": PUBLIC,  # a page without content, whatever it is asked with

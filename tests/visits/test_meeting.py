@@ -9,7 +9,8 @@ from connector import tenants
 from connector.ehr import Appointment
 from connector.errors import PermanentError, RefusedError, TransientError
 from connector.tenants import Connection
-from connector.visits.meeting import VISITS, provision, stored, visit_key
+from connector.visits.meeting import provision, stored, visit_key
+from connector.visits.presence import VISITS
 from sandbox.cast import HARBOR
 from sandbox.world import Meeting as GraphMeeting
 from tests.running import Live
