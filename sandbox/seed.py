@@ -120,6 +120,8 @@ class _Api:
         )
         self._write("PUT", path, "/sender", {"sender_id": self._sender()})
         # the story is played at any time of day
+        missing = self._call("GET", "/consents")[0]["missing"]
+        self._call("PUT", "/consents", {consent["kind"]: consent["version"] for consent in missing})
         awake = {"quiet_from": "00:00", "quiet_until": "00:00"}
         self._write("PATCH", path, "", {"messages_enabled": True, "messages": awake})
         self._await_baseline(path)

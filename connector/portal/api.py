@@ -52,6 +52,15 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
             return web.json_response({"items": [dump(sender) for sender in tenants.senders(scope)]})
         return json_of(tenants.add_sender(scope, read_body(req, tenants.SenderInput), actor), status=201)
 
+    @bp.function_name("api_consents")
+    @bp.route(route="api/v1/consents", methods=["GET", "PUT"])
+    @web.answers_with_problem
+    def api_consents(req: func.HttpRequest) -> func.HttpResponse:
+        scope, actor = scope_and_actor(services(), req)
+        if req.method == "PUT":
+            tenants.give_consents(scope, read_body(req, dict[tenants.ConsentKind, str]), actor)
+        return json_of(tenants.consent_state(scope))
+
     @bp.function_name("api_connections")
     @bp.route(route="api/v1/connections", methods=["GET", "POST"])
     @web.answers_with_problem
@@ -59,11 +68,10 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
         scope, actor = scope_and_actor(services(), req)
         if req.method == "GET":
             return web.json_response({"items": [dump(found.value) for found in tenants.connections(scope)]})
-        listed = services().settings.listed_bases(scope.tenant_id) or ()
         wanted = read_body(req, tenants.ConnectionInput)
         if "scopes_version" not in wanted.model_fields_set:
             wanted = wanted.model_copy(update={"scopes_version": services().settings.smart_scopes_version})
-        made = tenants.add_connection(services().directory, scope, listed, wanted, actor)
+        made = tenants.add_connection(services().directory, scope, wanted, actor)
         location = f"{services().settings.public_url}/api/v1/connections/{made.value.id}"
         return versioned(made, status=201, location=location)
 

@@ -14,6 +14,7 @@ from connector.tenants import (
     Connection,
     ConnectionInput,
     ConnectionPatch,
+    ConsentState,
     Department,
     MessageSettings,
     Sender,
@@ -27,6 +28,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     Connection,
     ConnectionInput,
     ConnectionPatch,
+    ConsentState,
     Department,
     Forecast,
     IntegrationRecords,
@@ -100,6 +102,14 @@ def _paths() -> dict[str, Any]:
         "/api/v1/senders": {
             "get": _operation("Senders", _page_of(Sender)),
             "post": _operation("Add a sender", Sender, SenderInput, status=201),
+        },
+        "/api/v1/consents": {
+            "get": _operation("The two consents to text patients: given and missing", ConsentState),
+            "put": _operation(
+                "Agree to conditions, by the version of their words",
+                ConsentState,
+                {"type": "object", "additionalProperties": {"type": "string"}},
+            ),
         },
         "/api/v1/connections": {
             "get": _operation("Connections", _page_of(Connection)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from string import Formatter
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -92,8 +93,24 @@ class SenderInput(Model):
     label: ShortText
 
 
+class Verification(Model):
+    """How far a toll-free number is in the carriers' verification, as an admin recorded it from Azure's portal."""
+
+    state: Literal["unverified", "submitted", "verified", "rejected"]
+    submitted_on: date | None = None
+    decided_on: date | None = None
+
+
 class Sender(SenderInput):
     id: str
+    verification: Verification | None = None
+
+
+class SenderPatch(Model):
+    """A field left out, or null, stays as it is."""
+
+    label: ShortText | None = None
+    verification: Verification | None = None
 
 
 class Department(Model):

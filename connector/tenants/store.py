@@ -1,27 +1,21 @@
-"""Reading and changing a tenant's configuration; every change is audited in the same transaction."""
+"""Reading and changing a tenant's connections; every change is audited in the same transaction."""
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from connector import clock
 from connector.adapters.tables import Row, RowChanged, RowExists, Write
-from connector.errors import RefusedError
-from connector.keys import new_connection_id
-from connector.tenants.faults import invalid
-from connector.tenants.models import (
-    Connection,
-    ConnectionInput,
-    ConnectionPatch,
-    Department,
-    Sender,
-    SenderInput,
-)
+from connector.errors import RefusedError, Text
+from connector.keys import fingerprint, new_connection_id
+from connector.tenants.audit import Actor, audit_write, stored, version_after
+from connector.tenants.consent import missing_consents
+from connector.tenants.models import Connection, ConnectionInput, ConnectionPatch, Department
 from connector.tenants.scope import CONFIGURATION, Directory, TenantScope
+from connector.tenants.validation import invalid
 
 SCHEMA = 1
 """Version of the stored form; raised when old rows need reading differently."""
@@ -38,128 +32,108 @@ class Versioned(Generic[V]):
     etag: str
 
 
-@dataclass(frozen=True)
-class Actor:
-    """Who changes something: an Entra object id (of a person or of an automation client)."""
-
-    object_id: str
-
-
 def connection(scope: TenantScope, connection_id: str) -> Versioned[Connection]:
     """Raises RefusedError (404), also for another tenant's connection."""
     row = scope.tables.get(CONFIGURATION, scope.tenant_id, f"connection.{connection_id}")
     if row is None:
         raise RefusedError("connection.unknown", "There is no such connection.", status=404, title="Not found")
-    return _read(row, Connection)
+    return read(row, Connection)
 
 
 def connections(scope: TenantScope) -> list[Versioned[Connection]]:
     rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start="connection.", end="connection/")
-    return [_read(row, Connection) for row in rows]
-
-
-def senders(scope: TenantScope) -> list[Sender]:
-    rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start="sender.", end="sender/")
-    return [Sender.model_validate_json(row.text("body")) for row in rows]
-
-
-def sender(scope: TenantScope, sender_id: str) -> Sender | None:
-    row = scope.tables.get(CONFIGURATION, scope.tenant_id, f"sender.{sender_id}")
-    return Sender.model_validate_json(row.text("body")) if row else None
+    return [read(row, Connection) for row in rows]
 
 
 def add_connection(
-    directory: Directory, scope: TenantScope, listed_bases: tuple[str, ...], wanted: ConnectionInput, actor: Actor
+    directory: Directory, scope: TenantScope, wanted: ConnectionInput, actor: Actor
 ) -> Versioned[Connection]:
-    """Raises RefusedError: base not on the operator's list, or already used in this tenant."""
-    _require_listed(wanted, listed_bases)
-    for present in connections(scope):
-        if present.value.fhir_base_url == wanted.fhir_base_url:
-            raise RefusedError(
-                "connection.duplicate",
-                f"This FHIR base URL already belongs to “{present.value.name}”.",
-                status=409,
-                title="Already configured",
-                details={"fhir_base_url": "is already configured"},
-            )
-    new_id = new_connection_id(scope.region)
-    directory.add_connection(scope, new_id)
-    made = Connection(id=new_id, **wanted.model_dump())
-    row = _row(scope, f"connection.{new_id}", made)
-    _write(scope, Write("insert", row), actor, "connection.added", new_id)
-    return connection(scope, new_id)
+    """Raises RefusedError (409) when a base is already used in this tenant.
 
-
-def _require_listed(wanted: ConnectionInput, listed_bases: tuple[str, ...]) -> None:
-    bases = {"fhir_base_url": wanted.fhir_base_url, "patient_fhir_base_url": wanted.patient_fhir_base_url}
-    details = {
-        name: "is not on the operator's list for your organization"
-        for name, base in bases.items()
-        if base and base not in listed_bases and "*" not in listed_bases
-    }
-    if details:
-        raise RefusedError(
-            "connection.unlisted_base",
-            "The operator of this service must first list this FHIR base URL for your "
-            "organization, because the service's own EHR credentials would be used with it.",
-            status=403,
-            title="FHIR base URL not listed",
-            details=details,
-        )
+    What another tenant says about a base counts for nothing here, and nothing is reserved from it: a base can be used
+    only with the operator's listing or with credentials that its EHR accepts.
+    """
+    made = Connection(id=new_connection_id(scope.region), **wanted.model_dump())
+    bases = _bases(made)
+    _require_free(scope, bases)
+    directory.add_connection(scope, made.id)
+    writes = [Write("insert", row_of(scope, f"connection.{made.id}", made))]
+    writes += [Write("insert", _claim(scope, made.id, base)) for base in bases.values()]
+    writes.append(audit_write(scope, actor, "connection.added", made.id, after=made))
+    try:
+        scope.tables.transact(CONFIGURATION, writes)
+    except RowExists:
+        _require_free(scope, bases)
+        raise
+    return connection(scope, made.id)
 
 
 def change_connection(
     scope: TenantScope, connection_id: str, etag: str, patch: ConnectionPatch, actor: Actor
 ) -> Versioned[Connection]:
     """Raises RefusedError: 404, 412 when `etag` is not the present one, 422 when sending cannot begin."""
-    return _change(scope, connection_id, etag, patch.changes(), actor, "connection.changed")
+    return change(scope, connection_id, etag, patch.changes(), actor, "connection.changed")
 
 
 def set_departments(
     scope: TenantScope, connection_id: str, etag: str, departments: list[Department], actor: Actor
 ) -> Versioned[Connection]:
-    return _change(
-        scope,
-        connection_id,
-        etag,
-        {"departments": [d.model_dump() for d in departments]},
-        actor,
-        "connection.departments_set",
-    )
+    changes = {"departments": [d.model_dump() for d in departments]}
+    return change(scope, connection_id, etag, changes, actor, "connection.departments_set")
 
 
 def link_sender(
     scope: TenantScope, connection_id: str, etag: str, sender_id: str, actor: Actor
 ) -> Versioned[Connection]:
-    if sender(scope, sender_id) is None:
-        raise RefusedError(
-            "sender.unknown",
-            "There is no such sender.",
-            status=422,
-            title="Unknown sender",
-            details={"sender_id": "names no sender"},
-        )
-    return _change(scope, connection_id, etag, {"sender_id": sender_id}, actor, "connection.sender_linked")
+    return change(scope, connection_id, etag, {"sender_id": sender_id}, actor, "connection.sender_linked")
 
 
-def _change(
-    scope: TenantScope, connection_id: str, etag: str, changes: dict[str, object], actor: Actor, action: str
+def restore(
+    scope: TenantScope, connection_id: str, change_id: str, etag: str, actor: Actor
 ) -> Versioned[Connection]:
+    """Make a connection again as it was after an earlier change: itself a change, checked like one that is typed.
+
+    What is nobody's to choose stays: id, environment, FHIR base URL. Raises RefusedError: 404, 412, 422 by field.
+    """
+    version = version_after(scope, connection_id, change_id)
+    fixed = {"id", "environment", "fhir_base_url"}
+    chosen = {name: value for name, value in version.items() if name not in fixed}
+    return change(scope, connection_id, etag, chosen, actor, "connection.restored", source=change_id)
+
+
+def change(
+    scope: TenantScope,
+    connection_id: str,
+    etag: str,
+    changes: Mapping[str, Any],
+    actor: Actor,
+    action: str,
+    *,
+    source: str = "",
+) -> Versioned[Connection]:
+    """Replace fields of a connection, audited in one transaction; nothing is written when nothing differs."""
     present = connection(scope, connection_id)
     if present.etag != etag:
-        raise _conflict()
+        raise conflict()
     try:
-        changed = Connection.model_validate(present.value.model_dump() | changes)
+        changed = Connection.model_validate(present.value.model_dump() | dict(changes))
     except ValidationError as error:
         raise invalid(error) from None
+    if changed == present.value:
+        return present
     _require_departments(changed)
     if changed.messages_enabled:
-        _require_sendable(changed)
-    row = _row(scope, f"connection.{connection_id}", changed, etag)
+        _require_sendable(scope, changed, begins=not present.value.messages_enabled)
+    writes = [Write("update", row_of(scope, f"connection.{connection_id}", changed, etag))]
+    writes += _sender_writes(scope, present.value, changed) + _base_writes(scope, present.value, changed)
+    writes.append(audit_write(scope, actor, action, connection_id, present.value, changed, source))
     try:
-        _write(scope, Write("update", row), actor, action, connection_id)
+        scope.tables.transact(CONFIGURATION, writes)
+    except RowExists:
+        _require_free(scope, _bases(changed), connection_id)
+        raise
     except RowChanged:
-        raise _conflict() from None
+        raise conflict() from None
     return connection(scope, connection_id)
 
 
@@ -177,8 +151,7 @@ def _require_departments(changed: Connection) -> None:
         locations |= set(department.location_ids)
     if twice:
         raise invalid(twice)
-    unknown = set(changed.messages.excluded_departments) - {department.name for department in changed.departments}
-    if unknown:
+    if not names.issuperset(changed.messages.excluded_departments):
         raise RefusedError(
             "connection.unknown_department",
             "An excluded department is none of this connection's departments.",
@@ -188,7 +161,7 @@ def _require_departments(changed: Connection) -> None:
         )
 
 
-def _require_sendable(changed: Connection) -> None:
+def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) -> None:
     missing: dict[str, str] = {}
     if not changed.sender_id:
         missing["sender_id"] = "link a sender first"
@@ -198,6 +171,8 @@ def _require_sendable(changed: Connection) -> None:
         missing["messages.allowed_numbers"] = (
             "a test connection sends only to listed numbers, for test domains are often copies of production"
         )
+    if begins:
+        missing |= {f"consents.{kind}": "agree to this first" for kind in missing_consents(scope)}
     if missing:
         raise RefusedError(
             "connection.not_sendable",
@@ -208,7 +183,61 @@ def _require_sendable(changed: Connection) -> None:
         )
 
 
-def _conflict() -> RefusedError:
+def _sender_writes(scope: TenantScope, present: Connection, changed: Connection) -> list[Write]:
+    """A sender that is linked must be there, and must not be removed meanwhile: touching its row sees to both."""
+    if changed.sender_id in (None, present.sender_id):
+        return []
+    row = scope.tables.get(CONFIGURATION, scope.tenant_id, f"sender.{changed.sender_id}")
+    if row is None:
+        raise RefusedError(
+            "sender.unknown",
+            "There is no such sender.",
+            status=422,
+            title="Unknown sender",
+            details={"sender_id": "names no sender"},
+        )
+    return [Write("merge", Row(row.partition, row.key, {"schema": SCHEMA}))]
+
+
+def _bases(found: Connection) -> dict[str, str]:
+    """The addresses that are one connection's within a tenant, by field."""
+    bases = {"fhir_base_url": found.fhir_base_url}
+    if found.patient_fhir_base_url not in (None, found.fhir_base_url):
+        bases["patient_fhir_base_url"] = found.patient_fhir_base_url or ""
+    return bases
+
+
+def _claim(scope: TenantScope, connection_id: str, base: str) -> Row:
+    return Row(scope.tenant_id, f"base.{fingerprint(base)[:32]}", {"connection": connection_id})
+
+
+def _base_writes(scope: TenantScope, present: Connection, changed: Connection) -> list[Write]:
+    before, after = set(_bases(present).values()), set(_bases(changed).values())
+    gone = [_claim(scope, present.id, base) for base in sorted(before - after)]
+    return [Write("delete", row) for row in gone] + [
+        Write("insert", _claim(scope, present.id, base)) for base in sorted(after - before)
+    ]
+
+
+def _require_free(scope: TenantScope, bases: Mapping[str, str], but: str = "") -> None:
+    """Raises RefusedError (409) when a base is another connection's of this tenant."""
+    details: dict[str, str] = {}
+    for name, base in bases.items():
+        row = scope.tables.get(CONFIGURATION, scope.tenant_id, _claim(scope, "", base).key)
+        if row is not None and row.text("connection") != but:
+            owner = connection(scope, row.text("connection")).value
+            details[name] = Text("already belongs to “%(name)s”", name=owner.name)
+    if details:
+        raise RefusedError(
+            "connection.duplicate",
+            "This FHIR base URL already belongs to another connection of your organization.",
+            status=409,
+            title="Already configured",
+            details=details,
+        )
+
+
+def conflict() -> RefusedError:
     return RefusedError(
         "connection.conflict",
         "Somebody changed this connection since you read it. Read it again and repeat your change.",
@@ -217,73 +246,9 @@ def _conflict() -> RefusedError:
     )
 
 
-def add_sender(scope: TenantScope, wanted: SenderInput, actor: Actor) -> Sender:
-    """Raises RefusedError: not a number or name that can send, or already present."""
-    value = _sender_value(wanted)
-    for present in senders(scope):
-        if present.value == value:
-            raise RefusedError(
-                "sender.duplicate",
-                "This sender is already there.",
-                status=409,
-                title="Already configured",
-                details={"value": "is already configured"},
-            )
-    made = Sender(id=secrets.token_hex(4), kind=wanted.kind, value=value, label=wanted.label)
-    try:
-        _write(scope, Write("insert", _row(scope, f"sender.{made.id}", made)), actor, "sender.added", made.id)
-    except RowExists:
-        return add_sender(scope, wanted, actor)
-    return made
-
-
-def _sender_value(wanted: SenderInput) -> str:
-    if wanted.kind == "phone_number":
-        import phonenumbers
-
-        try:
-            number = phonenumbers.parse(wanted.value, None)
-        except phonenumbers.NumberParseException:
-            number = None
-        if number is None or not phonenumbers.is_valid_number(number):
-            raise RefusedError(
-                "sender.not_a_number",
-                "This is not a phone number in international form.",
-                status=422,
-                title="Not a phone number",
-                details={"value": "must look like +18005550100"},
-            )
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    if not (
-        wanted.value.isascii()
-        and wanted.value.replace(" ", "").isalnum()
-        and len(wanted.value) <= 11
-        and any(c.isalpha() for c in wanted.value)
-    ):
-        raise RefusedError(
-            "sender.not_a_name",
-            "A sender name has up to 11 letters, digits and spaces.",
-            status=422,
-            title="Not a sender name",
-            details={"value": "use up to 11 letters, digits and spaces"},
-        )
-    return wanted.value
-
-
-def _read(row: Row, model: type[M]) -> Versioned[M]:
+def read(row: Row, model: type[M]) -> Versioned[M]:
     return Versioned(model.model_validate_json(row.text("body")), row.etag or "")
 
 
-def _row(scope: TenantScope, key: str, value: BaseModel, etag: str | None = None) -> Row:
-    return Row(scope.tenant_id, key, {"schema": SCHEMA, "body": value.model_dump_json()}, etag)
-
-
-def _write(scope: TenantScope, write: Write, actor: Actor, action: str, target: str) -> None:
-    at = clock.now()
-    newest_first = 10**13 - int(at.timestamp() * 1000)
-    audit = Row(
-        scope.tenant_id,
-        f"audit.{newest_first:013d}.{secrets.token_hex(4)}",
-        {"at": at.isoformat(), "actor": actor.object_id, "action": action, "target": target},
-    )
-    scope.tables.transact(CONFIGURATION, [write, Write("insert", audit)])
+def row_of(scope: TenantScope, key: str, value: BaseModel, etag: str | None = None) -> Row:
+    return Row(scope.tenant_id, key, {"schema": SCHEMA, "body": stored(value)}, etag)

@@ -360,11 +360,11 @@ def test_another_tenant_that_typed_it_first_reserves_nothing(
     services = replace(services, directory=type(services.directory)(services.settings, services.storage))
     second = replace(second, services=services).asking()
     claim = stamp.wanted(fhir_base_url=simulated.base(HARBOR))
-    stamp.tenants.add_connection(first.services.directory, first.scope, ("*",), claim, stamp.ACTOR)
+    stamp.tenants.add_connection(first.services.directory, first.scope, claim, stamp.ACTOR)
     proven = ask(second, simulated.base(HARBOR))["base.duplicate"]
     assert (proven.finding, proven.state) == ("elsewhere", "warn")
     claim = stamp.wanted(fhir_base_url=base)
-    stamp.tenants.add_connection(first.services.directory, first.scope, ("*",), claim, stamp.ACTOR)
+    stamp.tenants.add_connection(first.services.directory, first.scope, claim, stamp.ACTOR)
     unproven = ask(second, base)  # Nordlys has no secret: no token
     assert unproven["system.token"].state == "fail"
     assert unproven["base.duplicate"].finding == "only", "whoever cannot prove a base is not told about others"

@@ -52,6 +52,7 @@ AUTHENTICATION = {
     "api_openapi": PUBLIC,
     "api_tenant": ENTRA_BEARER,
     "api_senders": ENTRA_BEARER,
+    "api_consents": ENTRA_BEARER,
     "api_connections": ENTRA_BEARER,
     "api_connection": ENTRA_BEARER,
     "api_departments": ENTRA_BEARER,

@@ -25,7 +25,7 @@ def clinic(live: Live) -> Iterator[str]:
     scope, base = live.scope(), live.world.ports.fhir_base("second-domain")
     wanted = ConnectionInput(name="Harbor Clinic", environment="production", fhir_base_url=base, clinic_name="Clinic",
                              contact_phone="+13122346700")
-    made = tenants.add_connection(live.services.directory, scope, ("*",), wanted, ACTOR).value.id
+    made = tenants.add_connection(live.services.directory, scope, wanted, ACTOR).value.id
     yield made
     live.table(tenants.CONFIGURATION).delete_entity(scope.tenant_id, f"connection.{made}")
     live.table(DIRECTORY).delete_entity("connection", made)

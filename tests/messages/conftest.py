@@ -45,6 +45,7 @@ from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments, authorization, clients, fhir
 from sandbox.world import REGIONS, Hospital, Ports, SentMessage, World
 from tests.messages.lives import Clinic, NewClinic
+from tests.tenants.stamp import agree
 
 ACTOR = Actor("0d4f7a91-6b2c-4e38-9f15-a7c3d8e20b61")
 
@@ -246,13 +247,14 @@ def _connection(
         scopes_version=hospital.scopes_version,
         client_authentication=hospital.client_authentication,
     )
-    made = tenants.add_connection(services.directory, scope, ("*",), wanted, ACTOR)
+    made = tenants.add_connection(services.directory, scope, wanted, ACTOR)
     departments = [
         Department(name=d.name, location_ids=list(d.location_ids), time_zone=d.time_zone)
         for d in hospital.departments
         if d.configured
     ]
     identity = made.value.id
+    agree(scope)
     made = tenants.set_departments(scope, identity, made.etag, departments, ACTOR)
     made = tenants.link_sender(scope, identity, made.etag, sender.id, ACTOR)
     patch = ConnectionPatch(messages_enabled=True, messages=message_settings)

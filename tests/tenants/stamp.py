@@ -60,7 +60,12 @@ def wanted(name: str = "Live", **changes: Any) -> ConnectionInput:
 
 
 def connected(services: bootstrap.Services, scope: TenantScope, **changes: Any) -> tenants.Versioned[Any]:
-    return tenants.add_connection(services.directory, scope, (BASE,), wanted(**changes), ACTOR)
+    return tenants.add_connection(services.directory, scope, wanted(**changes), ACTOR)
+
+
+def agree(scope: TenantScope) -> None:
+    """Give the two consents to text patients."""
+    tenants.give_consents(scope, {kind: text.version for kind, text in tenants.CONSENTS.items()}, ACTOR)
 
 
 def audit(scope: TenantScope) -> Counter[str]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from connector.errors import RefusedError, Text
 from connector.tenants import Actor, ConnectionInput, ConnectionPatch, Department, SenderInput, set_departments
-from connector.tenants.faults import faults
+from connector.tenants.validation import faults
 from sandbox.azurite import Azurite
 from tests.tenants.stamp import connected, pinned, wanted
 

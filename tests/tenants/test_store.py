@@ -9,10 +9,13 @@ from pydantic import ValidationError
 from connector import clock, tenants
 from connector.adapters.tables import Row, RowExists, Write
 from connector.errors import RefusedError
-from connector.tenants import ConnectionPatch, Department, SenderInput, store
+from connector.tenants import ConnectionPatch, Department, SenderInput, SenderPatch, Verification
+from connector.tenants import audit as audit_module
 from sandbox.azurite import Azurite
-from tests.tenants.stamp import ACTOR, BASE, audit, connected, pinned, race, wanted
+from tests.tenants.stamp import ACTOR, BASE, agree, audit, connected, pinned, race, wanted
 
+CONSENTS = {"consents.send_sms", "consents.patients_agreed"}
+OTHER = BASE + "-other"
 DEPARTMENT = Department(name="Family Medicine", location_ids=["21570461"], time_zone="America/Chicago")
 
 
@@ -27,11 +30,12 @@ def test_each_change_leaves_one_audit_row_with_who_when_and_what(azurite: Azurit
     identity = made.value.id
     made = tenants.set_departments(scope, identity, made.etag, [DEPARTMENT], ACTOR)
     made = tenants.link_sender(scope, identity, made.etag, sender.id, ACTOR)
+    agree(scope)
     made = tenants.change_connection(scope, identity, made.etag, ConnectionPatch(messages_enabled=True), ACTOR)
     assert (made.value.departments, made.value.sender_id) == ([DEPARTMENT], sender.id)
     assert made.value.messages_enabled
     assert audit(scope) == Counter(["sender.added", "connection.added", "connection.departments_set",
-                                    "connection.sender_linked", "connection.changed"])
+                                    "connection.sender_linked", "connection.changed", "consent.given", "consent.given"])
     newest, *_, oldest = scope.tables.query(tenants.CONFIGURATION, scope.tenant_id, start="audit.", end="audit/")
     assert (oldest.text("action"), newest.text("action")) == ("sender.added", "connection.changed")
     assert (newest.text("actor"), newest.text("target")) == (ACTOR.object_id, identity)
@@ -41,8 +45,8 @@ def test_a_change_and_its_audit_row_stand_or_fall_together(azurite: Azurite, mon
     services, scope = pinned(azurite)
     made = connected(services, scope)
     at = clock.now()
-    monkeypatch.setattr(store, "clock", SimpleNamespace(now=lambda: at))
-    monkeypatch.setattr(store, "secrets", SimpleNamespace(token_hex=lambda _: "00000000"))
+    monkeypatch.setattr(audit_module, "clock", SimpleNamespace(now=lambda: at))
+    monkeypatch.setattr(audit_module, "secrets", SimpleNamespace(token_hex=lambda _: "00000000"))
     changed = tenants.change_connection(scope, made.value.id, made.etag, ConnectionPatch(name="One"), ACTOR)
     with pytest.raises(RowExists):  # the same audit key again
         tenants.change_connection(scope, made.value.id, changed.etag, ConnectionPatch(name="Two"), ACTOR)
@@ -76,23 +80,21 @@ def test_of_eight_who_change_the_same_version_one_wins(azurite: Azurite) -> None
     assert audit(scope)["connection.changed"] == 1
 
 
-def test_a_base_must_be_listed_and_belongs_to_one_connection(azurite: Azurite) -> None:
+def test_a_base_belongs_to_one_connection_of_a_tenant_and_is_reserved_from_no_other(azurite: Azurite) -> None:
     services, scope = pinned(azurite)
+    connected(services, scope)
     for field in "fhir_base_url", "patient_fhir_base_url":
         with pytest.raises(RefusedError) as refused:
-            connected(services, scope, **{field: "http://127.0.0.1:1/r4/other"})
-        assert refused.value.status == 403
-        assert list(refused.value.details) == [field]
-    assert not audit(scope)
-    connected(services, scope)
-    with pytest.raises(RefusedError) as duplicate:
-        connected(services, scope, fhir_base_url=BASE + "/")
-    assert (duplicate.value.status, len(tenants.connections(scope))) == (409, 1)
+            connected(services, scope, **{"fhir_base_url": OTHER, field: BASE + "/"})
+        assert (refused.value.status, list(refused.value.details)) == (409, [field])
+    assert len(tenants.connections(scope)) == 1
+    _, stranger = pinned(azurite)
+    assert connected(services, stranger).value.fhir_base_url == BASE
 
 
 @pytest.mark.parametrize(("changes", "missing"), [
-    ({"environment": "test"}, {"messages.allowed_numbers", "sender_id", "departments"}),
-    ({}, {"sender_id", "departments"}),
+    ({"environment": "test"}, {"messages.allowed_numbers", "sender_id", "departments", *CONSENTS}),
+    ({}, {"sender_id", "departments", *CONSENTS}),
 ])
 def test_sending_begins_only_when_all_is_there(azurite: Azurite, changes: dict[str, str], missing: set[str]) -> None:
     services, scope = pinned(azurite)
@@ -149,3 +151,72 @@ def test_put_sets_columns_of_a_row_that_is_made_if_need_be(azurite: Azurite) -> 
         scope.tables.transact("Visits", [Write("put", Row(scope.tenant_id, "row", values))])
     row = scope.tables.get("Visits", scope.tenant_id, "row")
     assert row is not None and row.values == {"a": "1", "b": "2"}
+
+
+def test_of_eight_who_add_the_same_base_one_wins(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    outcomes = race([lambda: connected(services, scope)] * 8)
+    assert [one.status for one in outcomes if isinstance(one, RefusedError)] == [409] * 7
+    assert len(tenants.connections(scope)) == 1
+
+
+def test_of_eight_who_add_the_same_number_one_wins(azurite: Azurite) -> None:
+    _, scope = pinned(azurite)
+    outcomes = race([lambda: tenants.add_sender(scope, number(), ACTOR)] * 8)
+    assert [one.status for one in outcomes if isinstance(one, RefusedError)] == [409] * 7
+    assert len(tenants.senders(scope)) == 1
+
+
+def test_a_patients_base_can_be_set_taken_over_and_removed(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    first, second = connected(services, scope), connected(services, scope, fhir_base_url=OTHER)
+    wanted = ConnectionPatch(patient_fhir_base_url="http://127.0.0.1:1/patients")
+    held = tenants.change_connection(scope, first.value.id, first.etag, wanted, ACTOR)
+    with pytest.raises(RefusedError) as refused:
+        tenants.change_connection(scope, second.value.id, second.etag, wanted, ACTOR)
+    assert refused.value.details == {"patient_fhir_base_url": "already belongs to “Live”"}
+    none = ConnectionPatch(patient_fhir_base_url=None)
+    free = tenants.change_connection(scope, held.value.id, held.etag, none, ACTOR)
+    assert free.value.patient_fhir_base_url is None
+    tenants.change_connection(scope, second.value.id, second.etag, wanted, ACTOR)
+
+
+def test_a_sender_changes_under_its_version_and_goes_when_nothing_sends_from_it(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    made = tenants.add_sender(scope, number(), ACTOR)
+    first = tenants.versioned_sender(scope, made.id)
+    state = Verification(state="submitted", submitted_on="2026-11-02")  # type: ignore[arg-type]
+    second = tenants.change_sender(scope, made.id, first.etag, SenderPatch(label="Desk", verification=state), ACTOR)
+    assert (second.value.label, second.value.verification, second.value.value) == ("Desk", state, made.value)
+    for do in (lambda: tenants.change_sender(scope, made.id, first.etag, SenderPatch(label="Lost"), ACTOR),
+               lambda: tenants.remove_sender(scope, made.id, first.etag, ACTOR)):
+        with pytest.raises(RefusedError) as stale:
+            do()
+        assert stale.value.status == 412
+    connection = connected(services, scope)
+    tenants.link_sender(scope, connection.value.id, connection.etag, made.id, ACTOR)
+    with pytest.raises(RefusedError) as linked:
+        tenants.remove_sender(scope, made.id, tenants.versioned_sender(scope, made.id).etag, ACTOR)
+    assert linked.value.code == "sender.linked"
+    with pytest.raises(RefusedError) as gone:
+        tenants.remove_sender(scope, "ffffffff", "x", ACTOR)
+    assert gone.value.status == 404
+
+
+def test_a_sender_is_not_removed_while_somebody_links_it(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    made = tenants.add_sender(scope, number(), ACTOR)
+    connection = connected(services, scope)
+    etag = tenants.versioned_sender(scope, made.id).etag
+    outcomes = race([lambda: tenants.link_sender(scope, connection.value.id, connection.etag, made.id, ACTOR).value.id,
+                     lambda: str(tenants.remove_sender(scope, made.id, etag, ACTOR))])
+    linked = tenants.connection(scope, connection.value.id).value.sender_id
+    assert (linked is None) == (tenants.sender(scope, made.id) is None)
+    assert len([one for one in outcomes if isinstance(one, RefusedError)]) == 1
+
+
+def test_a_removed_number_can_be_added_again(azurite: Azurite) -> None:
+    _, scope = pinned(azurite)
+    made = tenants.add_sender(scope, number(), ACTOR)
+    tenants.remove_sender(scope, made.id, tenants.versioned_sender(scope, made.id).etag, ACTOR)
+    assert tenants.add_sender(scope, number(), ACTOR).id != made.id
