@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel
 
 from connector import clock
-from connector.adapters.tables import Row, RowExists
+from connector.adapters.tables import Row, RowChanged, RowExists
 from connector.ehr import EhrUser
 from connector.errors import RefusedError
-from connector.tenants import TenantScope
+from connector.tenants import Actor, Page, TenantScope, record
 
 LINKS = "Links"
+_LINK_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
 class UserLink:
     object_id: str
     linked_at: str
+
+
+class LinkedUser(BaseModel):
+    """A link as administrators see it."""
+
+    id: str
+    """Keyed hash of the EHR user."""
+    ehr_user: str
+    """Resource type and id, such as `Practitioner/12990411`."""
+    object_id: str
+    """Entra object id."""
+    linked_at: datetime
+
+
+def user_links(scope: TenantScope, connection_id: str, *, limit: int = 50, after: str = "") -> Page[LinkedUser]:
+    """The links of a connection, in no meaningful order; `after` as the page before gave it."""
+    start = f"link.{after}!" if after else "link."
+    rows = list(scope.tables.query(LINKS, connection_id, start=start, end="link/", limit=limit + 1))
+    items = [_linked(row) for row in rows[:limit]]
+    return Page(items, items[-1].id if len(rows) > limit else None)
+
+
+def remove_link(scope: TenantScope, connection_id: str, link_id: str, actor: Actor) -> None:
+    """An administrator takes a link away: at the next launch the EHR user may link another account.
+
+    Audited first, for the audit stands in another table. Raises RefusedError (404).
+    """
+    row = scope.tables.get(LINKS, connection_id, f"link.{link_id}") if _LINK_ID.fullmatch(link_id) else None
+    if row is None:
+        raise RefusedError("link.unknown", "There is no such user link.", status=404, title="Not found")
+    record(scope, actor, "link.removed", link_id, before=_linked(row))
+    try:
+        scope.tables.delete(LINKS, row)
+    except RowChanged:
+        pass  # links never change: somebody else removed it
 
 
 def find_link(scope: TenantScope, connection_id: str, user: EhrUser) -> UserLink | None:
@@ -48,6 +88,15 @@ def add_link(scope: TenantScope, connection_id: str, user: EhrUser, object_id: s
                 title="Already linked",
             ) from None
     return find_link(scope, connection_id, user) or UserLink(object_id, "")
+
+
+def _linked(row: Row) -> LinkedUser:
+    return LinkedUser(
+        id=row.key.removeprefix("link."),
+        ehr_user=row.text("ehr_user"),
+        object_id=row.text("object_id"),
+        linked_at=datetime.fromisoformat(row.text("linked_at")),
+    )
 
 
 def _key(scope: TenantScope, user: EhrUser) -> str:

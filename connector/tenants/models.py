@@ -219,6 +219,8 @@ class ConnectionInput(Model):
     framers: Framers = []
     join_opens_minutes: JoinOpens = 30
     join_closes_minutes: JoinCloses = 60
+    release_confirmed: bool = False
+    """An administrator has confirmed that Cerner is of November 2018 or later: its release can not be read."""
     write_back: bool = False
     """Write the two join links into the EHR's appointments."""
     arrived_on_join: bool = False
@@ -241,6 +243,7 @@ class ConnectionPatch(Model):
     framers: Framers | None = None
     join_opens_minutes: JoinOpens | None = None
     join_closes_minutes: JoinCloses | None = None
+    release_confirmed: bool | None = None
     write_back: bool | None = None
     arrived_on_join: bool | None = None
     messages_enabled: bool | None = None

@@ -8,7 +8,7 @@ from connector.adapters.tables import Row, RowChanged, RowExists, Write
 from connector.errors import RefusedError
 from connector.keys import fingerprint
 from connector.tenants.audit import Actor, audit_write
-from connector.tenants.models import Sender, SenderInput, SenderPatch
+from connector.tenants.models import Sender, SenderInput, SenderPatch, Verification
 from connector.tenants.scope import CONFIGURATION, TenantScope
 from connector.tenants.store import Versioned, connections, read, row_of
 
@@ -33,7 +33,10 @@ def sender(scope: TenantScope, sender_id: str) -> Sender | None:
 
 def add_sender(scope: TenantScope, wanted: SenderInput, actor: Actor) -> Sender:
     """Raises RefusedError: not a number or name that can send, or already present."""
-    made = Sender(id=secrets.token_hex(4), kind=wanted.kind, value=_value(wanted), label=wanted.label)
+    value, verification = _value(wanted)
+    made = Sender(
+        id=secrets.token_hex(4), kind=wanted.kind, value=value, label=wanted.label, verification=verification
+    )
     claim = Row(scope.tenant_id, _claim_key(made.value), {"sender": made.id})
     audit = audit_write(scope, actor, "sender.added", made.id, after=made)
     try:
@@ -99,7 +102,8 @@ def _claim_key(value: str) -> str:
     return f"value.{fingerprint(value)[:32]}"
 
 
-def _value(wanted: SenderInput) -> str:
+def _value(wanted: SenderInput) -> tuple[str, Verification | None]:
+    """The value in its one form; toll-free numbers of North America begin unverified."""
     if wanted.kind == "phone_number":
         import phonenumbers
 
@@ -115,7 +119,9 @@ def _value(wanted: SenderInput) -> str:
                 title="Not a phone number",
                 details={"value": "must look like +18005550100"},
             )
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        toll_free = phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.TOLL_FREE
+        value = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        return value, Verification(state="unverified") if toll_free and number.country_code == 1 else None
     if not (
         wanted.value.isascii()
         and wanted.value.replace(" ", "").isalnum()
@@ -129,4 +135,4 @@ def _value(wanted: SenderInput) -> str:
             title="Not a sender name",
             details={"value": "use up to 11 letters, digits and spaces"},
         )
-    return wanted.value
+    return wanted.value, None
