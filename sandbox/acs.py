@@ -18,7 +18,7 @@ import flask
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from sandbox import acs_email, stand_in
+from sandbox import acs_email, acs_numbers, stand_in
 from sandbox.acs_repeatable import WINDOW, Rejected, repeatable
 from sandbox.acs_signature import AcsError, check_signature, check_version
 from sandbox.world import REGIONS, Json, SentMessage, World
@@ -42,6 +42,8 @@ class SmsResource:
         for hospital in self.world.hospitals.values():
             if hospital.region == self.region and hospital.sender_value == sender:
                 return hospital.sender_kind
+        if sender.removeprefix("+") in self.world.owned_numbers.get(self.region, {}):
+            return "phone_number"
         if sender.startswith("+") and not E164.fullmatch(sender):
             raise AcsError(400, "BadRequest", "Invalid From phone number format.")
         raise AcsError(403, "Forbidden", "The From value is not owned by or enabled for this resource.")
@@ -123,6 +125,7 @@ def create_app(world: World, region: str) -> flask.Flask:
     app = stand_in.make(world, "acs")
     resource = SmsResource(world, region)
     acs_email.add_routes(app, world, region, ACS_KEYS[region])
+    acs_numbers.add_routes(app, world, region, ACS_KEYS[region])
 
     @app.errorhandler(AcsError)
     def refused(problem: AcsError) -> ResponseReturnValue:

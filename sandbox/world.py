@@ -294,6 +294,13 @@ class World:
             self.disabled_accounts: set[str] = set()
             self.delivery_reports: dict[str, Json] = {}
             self.unverified_senders: set[str] = set()
+            self.owned_numbers: dict[str, dict[str, Json]] = {}
+            """Numbers that were bought, by region and digits."""
+            self.reservations: dict[str, Json] = {}
+            self.purchases: list[str] = []
+            """Every number that was ever paid for."""
+            self.provisioning_s = 20.0
+            """How long a purchase of a number takes, in the sandbox's time."""
             self.sms_per_minute = {"phone_number": 200, "alphanumeric": 600}
             self.repeatability_off = False
             """True makes ACS forget repeatability ids, to prove that tests would notice a duplicate."""
