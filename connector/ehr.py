@@ -24,6 +24,16 @@ AppointmentStatus = Literal[
 
 
 @dataclass(frozen=True)
+class RoomLink:
+    """A link that the EHR keeps in one of a video visit's rooms; ours or another vendor's."""
+
+    room: Literal["patient", "provider"]
+    url: str = field(repr=False)
+    start: datetime | None
+    end: datetime | None
+
+
+@dataclass(frozen=True)
 class Appointment:
     """One appointment; times are aware UTC."""
 
@@ -40,6 +50,7 @@ class Appointment:
     """Codes of the EHR's own appointment types (Cerner code set 14249)."""
     has_virtual_room: bool
     """The EHR itself says it is a video visit (Cerner: a contained virtual meeting room)."""
+    room_links: tuple[RoomLink, ...] = ()
 
     def is_video(self, video_visit_types: frozenset[str]) -> bool:
         return self.has_virtual_room or not video_visit_types.isdisjoint(self.service_types)

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any, Protocol
 
-from connector.adapters.cerner import Cerner, EhrClient, FhirReader, SigningKey, missing_scopes, scopes
+from connector.adapters.cerner import (
+    AppointmentWriter,
+    Cerner,
+    EhrClient,
+    FhirReader,
+    SigningKey,
+    missing_scopes,
+    scopes,
+)
 from connector.adapters.cerner.smart import Persona
 from connector.ehr import EhrTokens
 from connector.errors import RefusedError
@@ -49,7 +57,9 @@ class EhrAccess:
         return EhrClient(registered.client_id, secret=registered.secret)
 
     def scopes(self, connection: Connection, persona: Persona) -> str:
-        return scopes(persona, connection.scopes_version, write=False)
+        """Only the system account writes, and only where the hospital chose that something is written."""
+        write = persona == "system" and (connection.write_back or connection.arrived_on_join)
+        return scopes(persona, connection.scopes_version, write=write)
 
     def missing_scopes(self, granted: frozenset[str], connection: Connection, persona: Persona) -> tuple[str, ...]:
         return missing_scopes(granted, self.scopes(connection, persona))
@@ -60,6 +70,13 @@ class EhrAccess:
         wanted = self.scopes(connection, "system")
         base = connection.fhir_base_url
         return self.cerner.reader(base, partial(self.cerner.system_token, base, client, wanted))
+
+    def writer(self, scope: TenantScope, connection: Connection) -> AppointmentWriter:
+        """Writes as the system account."""
+        client = self.client(scope, connection, "system")
+        wanted = self.scopes(connection, "system")
+        base = connection.fhir_base_url
+        return self.cerner.writer(base, partial(self.cerner.system_token, base, client, wanted))
 
     def user_reader(
         self, scope: TenantScope, connection: Connection, persona: Persona, token: TokenOfUser

@@ -18,6 +18,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -154,6 +155,10 @@ def new_connection_id(region: Region) -> str:
     return region.letter + base64.b32encode(secrets.token_bytes(_CONNECTION_BYTES)).decode("ascii").lower()
 
 
+Door = Literal["join", "staff"]
+"""`/j/{token}` for patients, `/p/{token}` for clinicians: a token opens its own door only."""
+
+
 @dataclass(frozen=True)
 class JoinToken:
     """What a patient's link says: connection, appointment and the generation that lets staff revoke it."""
@@ -162,24 +167,24 @@ class JoinToken:
     appointment_id: str
     generation: int = 0
 
-    def seal(self, sealer: Sealer) -> str:
-        """The token of the patient's short URL: the region's letter and about 38 characters."""
+    def seal(self, sealer: Sealer, door: Door = "join") -> str:
+        """The token of the patient's short URL, or of the clinician's: the region's letter and about 38 characters."""
         region = region_of(self.connection_id)
         plaintext = (
             base64.b32decode(self.connection_id[1:].upper())
             + self.generation.to_bytes(1, "big")
             + _pack(self.appointment_id)
         )
-        return region.letter + encode(sealer.seal(plaintext, region=region, purpose="join"))
+        return region.letter + encode(sealer.seal(plaintext, region=region, purpose=door))
 
     @classmethod
-    def open(cls, token: str, sealer: Sealer) -> JoinToken:
-        """Raises NotOpened, before any I/O, for every token that we did not seal."""
+    def open(cls, token: str, sealer: Sealer, door: Door = "join") -> JoinToken:
+        """Raises NotOpened, before any I/O, for every token that we did not seal for this door."""
         try:
             region = region_of(token)
         except Exception:
             raise NotOpened from None
-        plaintext = sealer.open(decode(token[1:]), region=region, purpose="join")
+        plaintext = sealer.open(decode(token[1:]), region=region, purpose=door)
         connection = region.letter + base64.b32encode(plaintext[:_CONNECTION_BYTES]).decode("ascii").lower()
         return cls(connection, _unpack(plaintext[_CONNECTION_BYTES + 1 :]), plaintext[_CONNECTION_BYTES])
 

@@ -18,9 +18,10 @@ from connector.adapters.tables import Row
 from connector.errors import ConnectorError, RefusedError
 from connector.regions import Region
 from connector.tenants import Connection, TenantScope, connection, connections
+from connector.visits import ehr_links
 from connector.visits.live import RENEW_BEFORE, follow, unfollow
 from connector.visits.meeting import provision, stored
-from connector.visits.presence import VISITS
+from connector.visits.presence import VISITS, read_presence
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -80,7 +81,7 @@ def hint(scope: TenantScope, connection_id: str, visit: str) -> None:
 
 
 def request(services: Services, scope: TenantScope, found: Connection, now: datetime) -> int:
-    """Hints for the visits that need something; how many. Three storage operations and one for each hint."""
+    """Hints for the visits that need something; how many. Three or four storage operations and one for each hint."""
     if not found.organizers:
         return 0
     coming = messages.upcoming(scope, found.id, (now - LATE, now + AHEAD))
@@ -96,6 +97,12 @@ def request(services: Services, scope: TenantScope, found: Connection, now: date
             visit for visit, row in meetings.items()
             if row.text("meeting") and visit not in followed and not _over(row, found, now)
             and _time(row, "start") < now + AHEAD
+        }  # fmt: skip
+    if found.write_back:
+        written = {row.key[2:]: row for row in scope.tables.query(VISITS, found.id, start="e.", end="e/")}
+        wanted |= {
+            visit for visit, known in coming.items()
+            if visit not in written or _time(written[visit], "start") != known.start
         }  # fmt: skip
     for visit in sorted(wanted):
         hint(scope, found.id, visit)
@@ -114,6 +121,7 @@ def settle(services: Services, scope: TenantScope, found: Connection, visit: str
         appointment = services.ehr.reader(scope, found).appointment(appointment_id)
         if appointment.status in LIVE and appointment.is_video(found.video_codes):
             provision(services, scope, found, appointment)
+            ehr_links.write(services, scope, found, visit, appointment, read_presence(scope, found.id, visit))
     meeting = stored(services, scope, found, visit)
     if meeting is not None:
         follow(services, scope, found, visit, meeting.join_web_url, meeting.end)

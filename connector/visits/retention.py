@@ -59,7 +59,7 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
             (over if _ended(row) < before else kept).add(visit)
     waiting = list(scope.tables.query(VISITS, connection_id, start="d.", end="d/")) if over - kept else []
     for visit in over - kept:
-        rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("g", "o", "p", "v", "w")]
+        rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("e", "g", "o", "p", "v", "w")]
         rows += scope.tables.query(VISITS, connection_id, start=f"m.{visit}.", end=f"m.{visit}/")
         rows += [row for row in waiting if row.key.split(".")[3] == visit]
         _delete(scope, VISITS, [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)])

@@ -22,11 +22,13 @@ from connector.adapters.cerner.smart import (
     scopes,
 )
 from connector.adapters.cerner.tokens import EhrClient, SigningKey, TokenCache, request_tokens
+from connector.adapters.cerner.write import AppointmentWriter
 from connector.adapters.http import OutgoingHttp, Response
 from connector.ehr import EhrTokens, EhrUser
 from connector.errors import PermanentError
 
 __all__ = [
+    "AppointmentWriter",
     "Capability",
     "Cerner",
     "EhrClient",
@@ -157,6 +159,10 @@ class Cerner:
     def reader(self, fhir_base: str, token: TokenSource) -> FhirReader:
         """Reads with the token of `token`; the system account's: a partial of `system_token`."""
         return FhirReader(self._http, fhir_base, token)
+
+    def writer(self, fhir_base: str, token: TokenSource) -> AppointmentWriter:
+        """Changes appointments with the token of `token`."""
+        return AppointmentWriter(self._http, fhir_base, token)
 
     def _public(self, url: str, accept: str) -> Response:
         return self._http.request("GET", url, headers={"Accept": accept}, retry=True, vendor="cerner", redirects=3)

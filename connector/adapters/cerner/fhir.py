@@ -143,7 +143,7 @@ class FhirReader:
             if renewed != token:
                 response = self._send(url, params, renewed)
         if response.status != 200:
-            raise _refused(response)
+            raise refused(response)
         return response
 
     def _send(self, url: str, params: list[tuple[str, str]] | None, token: str) -> Response:
@@ -260,7 +260,7 @@ def _version(item: Appointment) -> list[int]:
     return [int(digits) for digits in re.findall(r"\d{1,18}", item.version)]
 
 
-def _refused(response: Response) -> ConnectorError:
+def refused(response: Response) -> ConnectorError:
     """Cerner answers 403 without an OperationOutcome, and only a URN inside a text says why."""
     text = response.body[:4096].decode("utf-8", "replace")
     urn = _URN.search(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from connector import ehr
 from connector.adapters.cerner.clean import Always, Shape, Unreadable, clean
@@ -18,7 +18,10 @@ _REFERENCE = re.compile(
     r"(Patient|Practitioner|Location|Appointment)/([A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]+)?"
 )
 _STATUSES = frozenset(get_args(ehr.AppointmentStatus))
-_VIRTUAL_ROOMS = frozenset({"patient virtual meeting room", "provider virtual meeting room"})
+_ROOM_OF: dict[str, Literal["patient", "provider"]] = {
+    "patient virtual meeting room": "patient",
+    "provider virtual meeting room": "provider",
+}
 _MRN = ("http://terminology.hl7.org/CodeSystem/v2-0203", "MR")
 _REMINDER = ("http://terminology.hl7.org/CodeSystem/communication-topic", "appointment-reminder")
 _PREFERENCE = "/StructureDefinition/communication-preference"
@@ -35,7 +38,13 @@ _APPOINTMENT: Shape = {
     "start": str,
     "end": str,
     "serviceType": [{"coding": [_CODING]}],
-    "contained": [{"resourceType": Always("HealthcareService"), "type": [{"text": str}]}],
+    "contained": [
+        {
+            "resourceType": Always("HealthcareService"),
+            "type": [{"text": str}],
+            "telecom": [{"system": str, "value": str, "period": _PERIOD}],
+        }
+    ],
     "participant": [{"type": [{"coding": [_CODING]}], "actor": _REFERS, "status": Always("accepted")}],
 }
 _PATIENT: Shape = {
@@ -87,13 +96,32 @@ def appointment(raw: Any, base: str) -> tuple[ehr.Appointment, list[str]]:
         practitioner_ids=tuple(actors["Practitioner"]),
         location_ids=tuple(actors["Location"]),
         service_types=tuple(code for system, code in _codes(model.serviceType) if system.endswith("/codeSet/14249")),
-        # By text, never by index: the order read is not the order that PATCH writes to.
-        has_virtual_room=any(
-            (concept.text or "").strip().lower() in _VIRTUAL_ROOMS
-            for room in model.contained or ()
-            for concept in room.type or ()
+        has_virtual_room=any(True for _ in _rooms(model.contained)),
+        room_links=tuple(
+            ehr.RoomLink(
+                kind,
+                telecom.value,
+                _instant(telecom.period.start, "Appointment.contained.telecom.period.start", dropped)
+                if telecom.period
+                else None,
+                _instant(telecom.period.end, "Appointment.contained.telecom.period.end", dropped)
+                if telecom.period
+                else None,
+            )
+            for kind, room in _rooms(model.contained)
+            for telecom in room.telecom or ()
+            if telecom.value
         ),
     ), dropped
+
+
+def _rooms(contained: Any) -> Iterable[tuple[Literal["patient", "provider"], Any]]:
+    """By text, never by index: the order read is not the order that PATCH writes to."""
+    for room in contained or ():
+        for concept in room.type or ():
+            kind = _ROOM_OF.get((concept.text or "").strip().lower())
+            if kind:
+                yield kind, room
 
 
 def patient(raw: Any, base: str) -> tuple[ehr.Patient, list[str]]:
