@@ -5,6 +5,7 @@ Only this file imports azure-data-tables, and only `connector.tenants` hands ins
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -66,6 +67,11 @@ class Tables:
         self._settings = settings
         self._service: TableServiceClient | None = None
         self._lock = Lock()
+        self._writes: Counter[str] = Counter()
+
+    def writes(self, table: str) -> int:
+        """Grows with whatever this process writes, or may have written, to a table: what was read before is old."""
+        return self._writes[table]
 
     def get(self, table: str, partition: str, key: str) -> Row | None:
         """Point read; None when there is no such row."""
@@ -81,7 +87,7 @@ class Tables:
         from azure.core.exceptions import ResourceExistsError
 
         try:
-            metadata = self._run(table, lambda client: client.create_entity(_entity(row)))
+            metadata = self._write(table, lambda client: client.create_entity(_entity(row)))
         except ResourceExistsError:
             raise RowExists("storage.row_exists") from None
         return _with_etag(row, metadata)
@@ -101,7 +107,7 @@ class Tables:
             )
 
         try:
-            metadata = self._run(table, replace)
+            metadata = self._write(table, replace)
         except (ResourceModifiedError, ResourceNotFoundError):
             raise RowChanged("storage.row_changed") from None
         return _with_etag(row, metadata)
@@ -148,8 +154,8 @@ class Tables:
 
         yield from self._run(table, pages)
 
-    def transact(self, table: str, writes: Sequence[Write]) -> None:
-        """All or nothing, in one partition.
+    def transact(self, table: str, writes: Sequence[Write]) -> list[str | None]:
+        """All or nothing, in one partition; the new ETag of each row.
 
         Raises RowExists or RowChanged; AmbiguousError when the outcome is unknown.
         """
@@ -157,10 +163,11 @@ class Tables:
         from azure.data.tables import TableTransactionError
 
         if not writes:
-            return
+            return []
         operations = [_operation(write) for write in writes]
         try:
-            self._run(table, lambda client: client.submit_transaction(operations))
+            done = self._write(table, lambda client: client.submit_transaction(operations))
+            return [metadata.get("etag") for metadata in done]
         except ResourceExistsError:
             raise RowExists("storage.row_exists") from None
         except (ResourceModifiedError, ResourceNotFoundError):
@@ -176,6 +183,12 @@ class Tables:
             self._client().create_table(table)
         except ResourceExistsError:
             return
+
+    def _write(self, table: str, work: Callable[[TableClient], T]) -> T:
+        try:
+            return self._run(table, work)
+        finally:
+            self._writes[table] += 1
 
     def _run(self, table: str, work: Callable[[TableClient], T]) -> T:
         """Run `work`, making the table on its first use and translating the faults of the wire."""

@@ -110,15 +110,16 @@ class State:
         return any(baseline.pending(day) for baseline in self.baselines.values())
 
 
-def read(scope: TenantScope, connection: Connection, now: datetime) -> State:
+def read(scope: TenantScope, connection: Connection, now: datetime, *, scanning: bool = False) -> State:
     """The brakes of a connection, begun or adjusted when its configuration or its storage changed: then also written.
 
+    `scanning`: `connection` was read just now, so that its locations may begin a baseline.
     Two storage operations, and every ten minutes a third: the proof that sending went on. Raises TransientError when
     they cannot be read: then nothing may be sent.
     """
     state = peek(scope, connection)
-    if _settle(state, connection, now) is not state:
-        state = change(scope, connection, now, lambda present: present)
+    if _settle(state, connection, now, scanning) is not state:
+        state = change(scope, connection, now, lambda present: _settle(present, connection, now, scanning))
     seen = state.epoch.number("number") if state.epoch else 0
     known = 0 if state.held.get(ALL) == "held_restored" else _epochs.get(connection.id, 0)
     _epochs[connection.id] = max(seen, known)
@@ -250,7 +251,7 @@ def _stamp(scope: TenantScope, state: State, now: datetime) -> None:
     _epochs[state.connection_id] = number
 
 
-def _settle(state: State, connection: Connection, now: datetime) -> State:
+def _settle(state: State, connection: Connection, now: datetime, scanning: bool = False) -> State:
     """What the configuration and the epoch demand; the very same object when that is nothing."""
     locations = {name: _fingerprint(name) for name in connection.location_ids}
     known = frozenset(locations.values())
@@ -260,7 +261,7 @@ def _settle(state: State, connection: Connection, now: datetime) -> State:
     if _restored(state, now):
         held = {**state.held, ALL: "held_restored"}
         return replace(state, held=held, locations=known, baselines={ALL: baseline})
-    if known == state.locations:
+    if known == state.locations or not scanning:
         return state
     new = [d.name for d in connection.departments if {locations[one] for one in d.location_ids} - state.locations]
     return replace(state, locations=known, baselines={**state.baselines, **dict.fromkeys(new, baseline)})

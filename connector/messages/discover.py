@@ -29,7 +29,7 @@ from connector.messages.decide import class_of
 from connector.messages.lease import Lease
 from connector.messages.plan import Planner
 from connector.messages.register import Visit
-from connector.tenants import Connection, TenantScope, connections
+from connector.tenants import Connection, TenantScope, recent_connections
 
 if TYPE_CHECKING:
     from connector.adapters.cerner import FhirReader
@@ -56,9 +56,9 @@ class Window:
 
 def sendable(scope: TenantScope) -> Iterator[Connection]:
     """The connections of a tenant whose patients are to get messages."""
-    for stored in connections(scope):
-        if stored.value.may_send:
-            yield stored.value
+    for connection in recent_connections(scope).values():
+        if connection.may_send:
+            yield connection
 
 
 def request_scans(scope: TenantScope, now: datetime) -> int:
@@ -123,7 +123,7 @@ class _Run:
         self._scope, self._connection, self._reader, self._sealer = scope, connection, reader, sealer
         self._lease = lease
         self._now = now
-        self._brakes = brakes.read(scope, connection, now)
+        self._brakes = brakes.read(scope, connection, now, scanning=True)
         self._first_scan = False
         self._planner = Planner(
             scope, connection, sealer, now, self._silent, self._baseline,

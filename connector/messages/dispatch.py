@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector.messages import brakes, ledger
 from connector.messages.discover import sendable
-from connector.tenants import Connection, Sender, TenantScope, sender
+from connector.tenants import Connection, Sender, TenantScope, recent_senders
 
 EVERYTHING = 100_000
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -50,7 +50,7 @@ class Run:
         """
         by_sender: dict[str, list[tuple[Connection, Sender]]] = {}
         for connection in sendable(scope):
-            chosen = sender(scope, connection.sender_id) if connection.sender_id else None
+            chosen = recent_senders(scope).get(connection.sender_id or "")
             if chosen is not None:
                 by_sender.setdefault(_pool(scope, chosen), []).append((connection, chosen))
         return sum(self._share(scope, pool, members, now) for pool, members in by_sender.items())

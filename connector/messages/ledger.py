@@ -183,8 +183,8 @@ def due(scope: TenantScope, partition: str, until: datetime, limit: int) -> list
 
 
 def due_between(scope: TenantScope, partition: str, first: str, last: str) -> list[Message]:
-    """The planned messages of a range of d keys, both ends included; at most a chunk."""
-    rows = scope.tables.query(TABLE, partition, start=first, end=f"{last}!", limit=CHUNK)
+    """The planned messages of a range of d keys, both ends included; at most one more than a chunk."""
+    rows = scope.tables.query(TABLE, partition, start=first, end=f"{last}!", limit=CHUNK + 1)
     return [Message.of(row.key.split(".", 2)[2], row.values, row.key, row.etag) for row in rows]
 
 
@@ -194,23 +194,23 @@ def claim(
     """Take what is to be sent, record what is skipped, move what must wait: all or nothing.
 
     What does not fit into the transaction stays due. None when the claim is not ours: somebody else took one of the
-    messages, or the storage failed. The k row decides, whatever the transaction answered: a lost answer that the
-    SDK repeats looks like a conflict.
+    messages, or the storage failed. Unless the transaction went through the k row decides, whatever was answered: a
+    lost answer that the SDK repeats looks like a conflict.
     """
     sends = [item.message for item in wanted.items]
     writes = [Write("delete", Row(partition, m.due_key, etag=m.etag)) for m in sends]
     writes += [_outcome(partition, i.message, Outcome("claimed", i.rule), wanted, i.contact) for i in wanted.items]
     if sends:
-        writes.append(Write("insert", wanted.row(partition)))
+        writes.insert(0, Write("insert", wanted.row(partition)))
     for more in (*_skipping(partition, skipped), *_moving(partition, later)):
         if len(writes) + len(more) <= TRANSACTION_LIMIT:
             writes += more
     try:
-        scope.tables.transact(TABLE, writes)
+        etags = scope.tables.transact(TABLE, writes)
     except (RowExists, RowChanged, TransientError):
-        pass
-    row = scope.tables.get(TABLE, partition, wanted.key) if sends else None
-    return Claim.of(row) if row else None
+        row = scope.tables.get(TABLE, partition, wanted.key) if sends else None
+        return Claim.of(row) if row else None
+    return replace(wanted, etag=etags[0]) if sends else None
 
 
 def _skipping(partition: str, skipped: Mapping[Message, str]) -> Iterator[list[Write]]:

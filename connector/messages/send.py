@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from connector import clock, keys, logs
+from connector.adapters.tables import TRANSACTION_LIMIT
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
 from connector.messages import brakes, ledger, limits, optouts
 from connector.messages.compare import Kind
@@ -60,12 +61,14 @@ class Desk:
 
 
 def send_range(desk: Desk, first: str, last: str, *, real: RealTime = ledger.real_now) -> dict[str, int]:
-    """Deal with the planned messages of a range of d keys; how many came to each state.
+    """Deal with a chunk of the planned messages of a range of d keys; how many came to each state, and whether the
+    range has `more`.
 
     Running it twice, or at once in two places, sends nothing twice: one claim wins.
     """
     partition, now = desk.connection.id, clock.now()
-    planned = ledger.due_between(desk.scope, partition, first, last)
+    found = ledger.due_between(desk.scope, partition, first, last)
+    planned = found[: ledger.CHUNK]
     if not planned:
         return {}
     decisions = _reserved(desk, judge(desk, planned, now), now)
@@ -74,7 +77,9 @@ def send_range(desk: Desk, first: str, last: str, *, real: RealTime = ledger.rea
     waits = {m: Outcome("planned", d.rule, due=d.due) for m, d in decisions.items() if isinstance(d, Later)}
     wanted = Claim.new(real(), [_item(desk, message, send) for message, send in sends.items()])
     held = ledger.claim(desk.scope, partition, wanted, skips, waits)
-    counts = {"skipped": len(skips), "later": len(waits)}
+    writes = 1 + 2 * len(sends) + 3 * (len(skips) + len(waits))
+    more = len(found) > len(planned) or writes > TRANSACTION_LIMIT
+    counts = {"skipped": len(skips), "later": len(waits), "more": int(more)}
     for rule, count in Counter(skips.values()).items():
         logs.event("messages.skipped", connection=partition, rule=rule, count=count)
     if held is None:

@@ -17,9 +17,9 @@ import azure.functions as func
 
 from connector import clock, logs
 from connector.errors import ConnectorError, RefusedError
-from connector.messages import discover, dispatch, ledger, send, sweep
+from connector.messages import discover, dispatch, send, sweep
 from connector.regions import Region
-from connector.tenants import Connection, TenantScope, connection, connections, sender
+from connector.tenants import Connection, TenantScope, connection, recent_connections, recent_senders
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -63,9 +63,9 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.timer_trigger(arg_name="timer", schedule="30 * * * * *")
     def messages_sweep(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            for stored in connections(scope):
-                with _alone("messages.sweep_failed", scope, stored.value.id):
-                    sweep.sweep(scope, stored.value.id, partial(desk, services(), scope, stored.value))
+            for chosen in recent_connections(scope).values():
+                with _alone("messages.sweep_failed", scope, chosen.id):
+                    sweep.sweep(scope, chosen.id, partial(desk, services(), scope, chosen))
 
 
 def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> None:
@@ -75,11 +75,9 @@ def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> 
     @made.queue_trigger(arg_name="message", queue_name=f"discover-{region}", connection=storage)
     def messages_discover_region(message: func.QueueMessage) -> None:
         hint = json.loads(message.get_body())
-        found = _find(services(), region, hint)
-        if found is None:
-            return
-        scope, chosen = found
-        if not chosen.may_send:
+        scope = _scope(services(), region, hint)
+        chosen = _present(scope, hint) if scope else None
+        if scope is None or chosen is None or not chosen.may_send:
             return
         with _logged("messages.scan_failed", scope, chosen.id):
             reader = services().ehr.reader(scope, chosen)
@@ -90,10 +88,10 @@ def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> 
     @made.queue_trigger(arg_name="message", queue_name=f"send-{region}", connection=storage)
     def messages_send_region(message: func.QueueMessage) -> None:
         hint = json.loads(message.get_body())
-        found = _find(services(), region, hint)
-        if found is None:
+        scope = _scope(services(), region, hint)
+        chosen = recent_connections(scope).get(hint["connection"]) if scope else None
+        if scope is None or chosen is None:
             return
-        scope, chosen = found
         with _logged("messages.send_failed", scope, chosen.id):
             place = desk(services(), scope, chosen)
             counts = _send_all(place, hint["from"], hint["to"]) if place else {}
@@ -105,15 +103,16 @@ def _send_all(place: send.Desk, first: str, last: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     for _ in range(ROUNDS):
         handled = send.send_range(place, first, last)
+        more = handled.pop("more", 0)
         counts.update(handled)
-        if sum(handled.values()) < ledger.CHUNK or handled.get("not_claimed"):
+        if not more or handled.get("not_claimed"):
             break
     return counts
 
 
 def desk(services: Services, scope: TenantScope, chosen: Connection) -> send.Desk | None:
     """Where a connection's messages are sent from; None while it may not send."""
-    by = sender(scope, chosen.sender_id) if chosen.sender_id else None
+    by = recent_senders(scope).get(chosen.sender_id or "")
     if by is None or not chosen.may_send:
         return None
     return send.Desk(
@@ -127,14 +126,18 @@ def desk(services: Services, scope: TenantScope, chosen: Connection) -> send.Des
     )
 
 
-def _find(services: Services, region: Region, hint: dict[str, str]) -> tuple[TenantScope, Connection] | None:
-    """None for a tenant or connection that is gone: its hints are old."""
+def _scope(services: Services, region: Region, hint: dict[str, str]) -> TenantScope | None:
+    """None for a tenant that is gone: its hints are old."""
     scope = services.directory.find(hint["tenant"])
-    if scope is None:
-        return None
-    scope.require_region(region)
+    if scope is not None:
+        scope.require_region(region)
+    return scope
+
+
+def _present(scope: TenantScope, hint: dict[str, str]) -> Connection | None:
+    """As it is at this moment: a scan is asked for when a configuration was changed."""
     try:
-        return scope, connection(scope, hint["connection"]).value
+        return connection(scope, hint["connection"]).value
     except RefusedError:
         return None
 

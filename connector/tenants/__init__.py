@@ -38,6 +38,7 @@ from connector.tenants.models import (
     TenantInput,
     Verification,
 )
+from connector.tenants.recent import recent_connections, recent_senders
 from connector.tenants.scope import CONFIGURATION, DIRECTORY, Directory, RegionalStorage, TenantScope
 from connector.tenants.sender_store import (
     add_sender,
@@ -105,6 +106,8 @@ __all__ = [
     "link_sender",
     "missing_consents",
     "purge_history",
+    "recent_connections",
+    "recent_senders",
     "record",
     "remove_sender",
     "require_consents",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from connector.adapters.queues import Queues
 from connector.adapters.tables import Row, RowExists, Tables
@@ -41,6 +42,8 @@ class TenantScope:
     queues: Queues
     _wrapper: Wrapper
     _index_keys: dict[str, bytes] = field(default_factory=dict)
+    recent: dict[str, tuple[int, float, Any]] = field(default_factory=dict, compare=False, repr=False)
+    """What `connector.tenants.recent` keeps for a moment."""
 
     def require_region(self, region: Region) -> None:
         """Raises PermanentError for any region but the tenant's own."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from connector import tenants
+from connector import bootstrap, tenants
 from connector.adapters.tables import Row, Write
 from connector.errors import TransientError
 from connector.messages import brakes, limits, volume
@@ -117,6 +117,40 @@ def test_pause_stops_what_a_worker_has_not_begun(stage: Stage) -> None:
     brakes.pause(stage.scope, stage.connection, stage.world.now(), ACTOR)
     stage.run("send", hint)
     assert stage.outbox == [] and stage.status() == {"planned": 1}
+
+
+@pytest.mark.parametrize("what", ["connection", "sender", "kind"])
+def test_what_another_process_stops_is_stopped_before_the_next_claim(stage: Stage, what: str) -> None:
+    """The worker has just read everything, and knows the configuration for some seconds: brakes it reads afresh."""
+    stage.book(0)
+    assert send(stage) == 1
+    stage.book(1)
+    stage.discover()
+    (hint,) = stage.dispatch()
+    other = bootstrap.build(stage.services.settings).directory.scope(stage.scope.tenant_id)
+    now, connection = stage.world.now(), stage.connection
+    if what == "connection":
+        brakes.pause(other, connection, now, ACTOR)
+    elif what == "sender":
+        brakes.pause_sender(other, connection.sender_id or "", now, ACTOR)
+    else:
+        brakes.hold(other, connection, "confirmation", "held_volume", now)
+    stage.run("send", hint)
+    assert len(stage.outbox) == 1 and stage.status() == {"sent": 1, "planned": 1}
+
+
+def test_a_chunk_costs_eight_storage_operations(stage: Stage) -> None:
+    """Range, brakes (2), opt-outs, limits (2), claim, record: beside them its hint is put on the queue and taken."""
+    for n in range(2):
+        stage.book(n)
+        stage.discover()
+        (hint,) = stage.dispatch()
+        asked: list[str] = []
+        run = stage.scope.tables._run
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(stage.scope.tables, "_run", lambda *a, r=run, k=asked: (k.append(a[0]), r(*a))[1])
+            stage.run("send", hint)
+    assert Counter(asked) == {"Visits": 5, "OptOuts": 1, "Limits": 2}
 
 
 def admit(stage: Stage, *, cancelled: int = 0, day_visits: int = 0, **planned: int) -> frozenset[str]:

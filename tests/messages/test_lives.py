@@ -258,7 +258,7 @@ def test_a_full_claim_fits_one_property(new_clinic: NewClinic, monkeypatch: pyte
 
     def noted(table: str, writes: Any) -> None:
         claims.extend(len(write.row.text("items")) for write in writes if write.row.key.startswith("k."))
-        transact(table, writes)
+        return transact(table, writes)
 
     monkeypatch.setattr(clinic.tables, "transact", noted)
     assert len(clinic.work()) == 49
