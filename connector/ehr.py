@@ -126,6 +126,8 @@ class EhrUser:
     issuer: str
     fhir_user: str
     """Resource type and id, such as `Practitioner/12990411`."""
+    name: str = field(default="", compare=False)
+    """For show, to this user alone."""
 
 
 @dataclass(frozen=True)

@@ -227,13 +227,21 @@ def page_errors(domain: Domain) -> Callable[[Handler], Handler]:
                 return handler(req)
             except Exception as error:
                 shown = _shown(error)
-                body = render("error.html", language_of(req, domain), **shown)
+                body = render("error.html", _language_of_refused(req, domain), **shown)
                 csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
                 return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
 
         return wrapped
 
     return decorate
+
+
+def _language_of_refused(req: func.HttpRequest, domain: Domain) -> Language:
+    """Also of a request whose parameters can not be read."""
+    try:
+        return language_of(req, domain)
+    except RefusedError:
+        return Language(domain)
 
 
 def answers_with_problem(handler: Handler) -> Handler:

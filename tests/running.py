@@ -255,8 +255,24 @@ class Browser:
                               verify=self.live.ca, timeout=30)
         return chosen.headers["Location"]
 
-    def sign_in(self, oid: str, session: Session | None = None) -> requests.Response:
-        return self.get(self.microsoft(oid, f"/signin?session={session.id}" if session else "/portal/signin"))
+    def sign_in(self, oid: str) -> requests.Response:
+        """To the portal."""
+        return self.get(self.microsoft(oid, "/portal/signin"))
+
+    def hand_off(self, session: Session) -> str:
+        """The one-time address for the sign-in window."""
+        return str(self.ask("POST", session, "handoff").json()["url"])
+
+    def signed_in(self, oid: str, address: str) -> str:
+        """The six digits that the sign-in window shows; this browser is the window."""
+        shown = self.get(self.microsoft(oid, address))
+        assert shown.status_code == 200, shown.text
+        return "".join(re.findall(r"<span>(\d{3})</span>", shown.text))
+
+    def link(self, oid: str, session: Session) -> requests.Response:
+        """Link, or release, with a window of its own."""
+        code = Browser(self.live).signed_in(oid, self.hand_off(session))
+        return self.ask("POST", session, "link", json={"code": code})
 
 
 def _unpadded(text: str) -> bytes:

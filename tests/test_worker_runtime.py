@@ -91,7 +91,7 @@ def test_a_route_refuses_who_has_nothing_to_show(name: str, answers: dict[str, A
 
 def test_cookies_pass_the_worker(answers: dict[str, Any]) -> None:
     assert answers["signout"]["status"] == 303
-    assert answers["signout"]["cookies"] == {"__Host-portal": "/", "__Host-visit": "/"}
+    assert answers["signout"]["cookies"] == {"__Host-portal": "/"}
 
 
 def test_a_timer_runs_on_an_empty_directory(answers: dict[str, Any]) -> None:

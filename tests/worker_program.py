@@ -136,7 +136,7 @@ async def main(app_directory: str) -> dict[str, Any]:
         "health": http_answer(await call(ids["health"], "req", http("GET", "/health"))),
         "home": http_answer(await call(ids["zz_home"], "req", http("GET", "/"))),
         "lost": http_answer(await call(ids["zz_home"], "req", http("GET", "/none", path="none"))),
-        "signout": http_answer(await call(ids["signout"], "req", http("POST", "/signout", from_our_page))),
+        "signout": http_answer(await call(ids["portal_signout"], "req", http("POST", "/", from_our_page))),
         "timer": succeeded(await call(ids["messages_sweep"], "timer", due)).result.status,
         "queue": succeeded(await call(ids["messages_discover_americas"], *hint(gone))).result.status,
         "malformed": malformed.result.status,

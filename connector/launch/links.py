@@ -1,4 +1,7 @@
-"""User links: which Entra account belongs to which EHR user. Made once by the person, never overwritten."""
+"""User links: which Entra account belongs to which EHR user. Made once by the person, never overwritten.
+
+Another account needs the old link gone first: released by whoever has the old account, or removed by an admin.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +85,8 @@ def add_link(scope: TenantScope, connection_id: str, user: EhrUser, object_id: s
         if present is None or present.object_id != object_id:
             raise RefusedError(
                 "link.other_account",
-                "Your EHR user is already linked with another Microsoft account. "
-                "Ask the operator of this service to remove the old link.",
+                "Your EHR user is already linked with another Microsoft account. Release it with that account, or ask "
+                "an administrator of your hospital's configuration portal to remove the old link.",
                 status=409,
                 title="Already linked",
             ) from None
@@ -97,6 +100,22 @@ def _linked(row: Row) -> LinkedUser:
         object_id=row.text("object_id"),
         linked_at=datetime.fromisoformat(row.text("linked_at")),
     )
+
+
+def release_link(scope: TenantScope, connection_id: str, user: EhrUser, object_id: str) -> None:
+    """Remove the link of `user` in the name of the linked account. Raises RefusedError (403) for any other account."""
+    row = scope.tables.get(LINKS, connection_id, _key(scope, user))
+    if row is None:
+        return
+    if row.text("object_id") != object_id:
+        raise RefusedError(
+            "link.not_the_account",
+            "This is not the Microsoft account that is linked now. Sign in with that one, or ask an administrator of "
+            "your hospital's configuration portal to remove the link.",
+            status=403,
+            title="Another account",
+        )
+    remove_link(scope, connection_id, row.key.removeprefix("link."), Actor(object_id))
 
 
 def _key(scope: TenantScope, user: EhrUser) -> str:

@@ -41,10 +41,11 @@ class Context:
     access_expires: int
     refresh_token: str | None
     appointment_id: str | None = None
+    ehr_name: str = ""
 
     @property
     def user(self) -> EhrUser:
-        return EhrUser(self.issuer, self.fhir_user)
+        return EhrUser(self.issuer, self.fhir_user, self.ehr_name)
 
 
 @dataclass
@@ -114,6 +115,7 @@ def start(
         access_token=tokens.access_token,
         access_expires=int(time.time()) + tokens.expires_in,
         refresh_token=tokens.refresh_token,
+        ehr_name=user.name,
     )
     scope.tables.insert(
         SESSIONS,

@@ -1,7 +1,8 @@
-"""Microsoft sign-in of clinicians, in one pair of routes; administrators have their own in the portal.
+"""The window of a hand-off: to Microsoft's sign-in and back, where the code is shown. Administrators have their own
+sign-in in the portal.
 
-The MSAL flow (state, nonce, PKCE verifier) lives in a sealed cookie of the browser that began it, ten minutes long, so
-nothing is stored and another browser can not finish it. What comes out is a sealed identity cookie for one purpose.
+The MSAL flow (state, nonce, PKCE verifier) lives in a sealed cookie of the window that began it, ten minutes long, so
+nothing is stored and another browser can not finish it.
 """
 
 from __future__ import annotations
@@ -9,78 +10,45 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
-from connector import web
+from connector import logs, web
 from connector.errors import RefusedError
 from connector.keys import NotOpened, Sealer, decode, encode
-from connector.launch.session import SESSION_ID
+from connector.launch.handoff import open_hand_off, sign_in_to
 
 if TYPE_CHECKING:
     from connector.adapters.entra import SignedInUser
     from connector.bootstrap import Services
 
-Purpose = Literal["visit"]
 _FLOW_COOKIE = "__Host-signin"
 _FLOW_S = 600
-_IDENTITY_S = {"visit": 600}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A Microsoft account that signed in here for one purpose; `target` is the visit session, or empty."""
-
-    purpose: Purpose
-    target: str
-    tenant_id: str
-    object_id: str
-    name: str
-    username: str
-    roles: tuple[str, ...]
-    directory_roles: tuple[str, ...]
-    expires: int
-
-
-def identity(request: func.HttpRequest, sealer: Sealer, purpose: Purpose, target: str = "") -> Identity | None:
-    """Who signed in for this purpose and target in this browser, if anybody."""
-    value = _open(sealer, web.read_cookie(request, f"__Host-{purpose}"), purpose)
-    if value is None or value.get("target") != target:
-        return None
-    return Identity(**{**value, "roles": tuple(value["roles"]), "directory_roles": tuple(value["directory_roles"])})
-
-
-def forget(purpose: Purpose) -> str:
-    """The cookie that ends a sign-in."""
-    return web.cookie(f"__Host-{purpose}", "", max_age_s=0)
+_PURPOSE = "cookie.signin"
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     bp = func.Blueprint()
 
-    @bp.function_name("signin_start")
-    @bp.route(route="signin", methods=["GET"])
+    @bp.function_name("signin_handoff")
+    @bp.route(route="signin/{token}", methods=["GET"])
     @web.answers_with_page
-    def signin_start(req: func.HttpRequest) -> func.HttpResponse:
-        session = web.query_one(req, "session")
-        if session is None or not SESSION_ID.fullmatch(session):
-            raise RefusedError(
-                "signin.no_session",
-                "This sign-in belongs to no visit. Open the visit from the patient's chart again.",
-                title="Please open it from the chart again",
-            )
-        uri, flow = services().entra.begin_sign_in(_redirect_uri(services()), prompt="select_account")
-        kept = {"target": session, "flow": flow, "expires": int(time.time()) + _FLOW_S}
-        sealed = _seal(services().sealer, kept, "signin")
+    def signin_handoff(req: func.HttpRequest) -> func.HttpResponse:
+        """The window that a visit page opened; nothing is spent until somebody has signed in."""
+        token = req.route_params.get("token", "")
+        open_hand_off(services().directory, services().sealer, token)
+        redirect_uri = services().settings.public_url + "/signin/callback"
+        uri, flow = services().entra.begin_sign_in(redirect_uri, prompt="select_account")
+        kept = json.dumps({"token": token, "flow": flow, "expires": int(time.time()) + _FLOW_S})
+        sealed = encode(services().sealer.seal(kept.encode(), region=None, purpose=_PURPOSE))
         return web.redirect(uri, cookies=(web.cookie(_FLOW_COOKIE, sealed, max_age_s=_FLOW_S),))
 
     @bp.function_name("signin_callback")
     @bp.route(route="signin/callback", methods=["GET"])
     @web.answers_with_page
     def signin_callback(req: func.HttpRequest) -> func.HttpResponse:
-        kept = _open(services().sealer, web.read_cookie(req, _FLOW_COOKIE), "signin")
+        kept = _kept(services().sealer, web.read_cookie(req, _FLOW_COOKIE))
         if kept is None:
             raise RefusedError(
                 "signin.expired",
@@ -90,48 +58,39 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             )
         parameters = {name: values[0] for name, values in web.query(req).items() if len(values) == 1}
         user = services().entra.finish_sign_in(kept["flow"], parameters)
-        purpose: Purpose = "visit"
-        made = _identity_of(user, purpose, kept["target"])
-        cookies = (
-            web.cookie(_FLOW_COOKIE, "", max_age_s=0),
-            web.cookie(
-                f"__Host-{purpose}", _seal(services().sealer, asdict(made), purpose), max_age_s=_IDENTITY_S[purpose]
-            ),
-        )
-        return web.redirect(f"{services().settings.public_url}/visits/{made.target}", cookies=cookies)
+        return _hand_back(services(), kept["token"], user)
 
     return bp
 
 
-def _redirect_uri(services: Services) -> str:
-    return services.settings.public_url + "/signin/callback"
-
-
-def _identity_of(user: SignedInUser, purpose: Purpose, target: str) -> Identity:
-    return Identity(
-        purpose=purpose,
-        target=target,
-        tenant_id=user.tenant_id,
-        object_id=user.object_id,
-        name=user.name[:120],
-        username=user.username[:120],
-        roles=tuple(sorted(user.roles)),
-        directory_roles=tuple(sorted(user.directory_roles)),
-        expires=int(time.time()) + _IDENTITY_S[purpose],
-    )
-
-
-def _seal(sealer: Sealer, value: dict[str, Any], purpose: str) -> str:
-    return encode(
-        sealer.seal(json.dumps(value, separators=(",", ":")).encode(), region=None, purpose=f"cookie.{purpose}")
-    )
-
-
-def _open(sealer: Sealer, sealed: str | None, purpose: str) -> dict[str, Any] | None:
-    if not sealed:
-        return None
+def _hand_back(services: Services, token: str, user: SignedInUser) -> func.HttpResponse:
+    """The code, with both identities named: whoever reads another's EHR name here was sent another's link."""
+    hand_off = open_hand_off(services.directory, services.sealer, token)
+    code, status = None, 200
     try:
-        value: dict[str, Any] = json.loads(sealer.open(decode(sealed), region=None, purpose=f"cookie.{purpose}"))
+        code = sign_in_to(hand_off, services.sealer, user)
+    except RefusedError as refused:
+        if refused.code != "link.other_tenant":
+            raise
+        logs.event("request.refused", code=refused.code)
+        status = refused.status
+    return web.page(
+        "signin_code.html",
+        status=status,
+        cookies=(web.cookie(_FLOW_COOKIE, "", max_age_s=0),),
+        code=code,
+        purpose=hand_off.purpose,
+        name=user.name or user.username,
+        username=user.username,
+        ehr_name=hand_off.ehr_name or hand_off.fhir_user,
+        ehr_user=hand_off.fhir_user,
+        again=f"/signin/{token}",
+    )
+
+
+def _kept(sealer: Sealer, sealed: str | None) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = json.loads(sealer.open(decode(sealed or ""), region=None, purpose=_PURPOSE))
     except NotOpened:
         return None
-    return value if int(value.get("expires", 0)) > time.time() else None
+    return value if int(value["expires"]) > time.time() else None

@@ -67,61 +67,84 @@ function tell(line) {
   line.textContent = `The patient tapped Join at ${time}.`;
 }
 
-function signIn() {
-  // Microsoft's sign-in refuses frames
-  if (window.top !== window) {
-    throw new Error("The first Microsoft sign-in needs a full window. Open this visit once from the chart's table of contents and sign in there.");
-  }
-  location.assign("/signin?session=" + session);
+// PowerChart opens addresses outside Citrix by APPLINK; else a window of our own, opened before anything is awaited, for
+// browsers allow it only then.
+function outside() {
+  if (typeof window.APPLINK === "function") return { go: (url) => window.APPLINK(100, url, ""), close: () => {} };
+  const tab = window.open("", "_blank");
+  if (tab) tab.opener = null;
+  return { go: (url) => tab && tab.location.replace(url), close: () => tab && tab.close() };
 }
 
-async function join(query = "") {
-  const tab = window.open("", "_blank");
+async function copy(text) {
   try {
-    const body = await told(await ask("join" + query, { method: "POST" }));
-    if (body.sign_in) {
-      if (tab) tab.close();
-      return signIn();
-    }
-    if (tab) {
-      tab.opener = null;
-      tab.location.replace(body.join_url);
-    } else {
-      location.assign(body.join_url);
-    }
+    return await navigator.clipboard.writeText(text);
+  } catch {
+    // a frame that its parent does not trust with the clipboard
+  }
+  const held = document.createElement("textarea");
+  held.value = text;
+  document.body.append(held);
+  held.select();
+  const done = document.execCommand("copy");
+  held.remove();
+  if (!done) throw new Error("This browser does not let the page copy. Use another way to pass the link on.");
+}
+
+async function openOutside(path, id, name) {
+  const opened = outside();
+  try {
+    const body = await told(await ask(path, { method: "POST" }));
+    const panel = document.getElementById(id);
+    panel.querySelector("a").href = body[name];
+    panel.querySelector("[data-action=copy]").dataset.copy = body[name];
+    panel.hidden = false;
+    opened.go(body[name]);
   } catch (error) {
-    if (tab) tab.close();
+    opened.close();
     throw error;
   }
 }
 
 const actions = {
-  join: () => join(),
-  "join-unlinked": () => join("?without_link=1"),
+  join: () => openOutside("join", "outside", "join_url"),
+  "sign-in": () => openOutside("handoff", "handoff", "url"),
   reload: () => load(),
   pick: (button) => load("?pick=" + encodeURIComponent(button.dataset.pick)),
-  "sign-in": signIn,
-  link: async () => {
-    await told(await ask("link", { method: "POST" }));
+  link: async (form) => {
+    const code = form.elements.code.value;
+    const body = await told(await ask("link", { method: "POST", body: JSON.stringify({ code }) }));
     await load();
+    const done = document.getElementById("done");
+    done.textContent = body.linked ? `Linked: EHR user ${body.ehr} with the Microsoft account ${body.microsoft}.`
+      : `Released: EHR user ${body.ehr} is linked with no Microsoft account now.`;
+    done.hidden = false;
   },
   copy: async (button) => {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    await copy(button.dataset.copy);
     button.textContent = "Copied";
   },
 };
 
-content.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-action]");
-  if (!button) return;
-  button.disabled = true;
+async function act(element, button) {
+  if (button) button.disabled = true;
+  for (const said of content.querySelectorAll("#problem, #done")) said.hidden = true;
   try {
-    await actions[button.dataset.action](button);
+    await actions[element.dataset.action](element);
   } catch (error) {
     problem(error.message);
   } finally {
-    button.disabled = false;
+    if (button) button.disabled = false;
   }
+}
+
+content.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-action]");
+  if (button) act(button, button);
+});
+content.addEventListener("submit", (event) => {
+  event.preventDefault();
+  act(event.target, event.submitter);
 });
 
 if (bearer) {

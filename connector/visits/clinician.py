@@ -12,7 +12,15 @@ from connector import logs, web
 from connector.ehr import Appointment
 from connector.errors import RefusedError
 from connector.keys import JoinToken
-from connector.launch import VisitSession, add_link, find_link, forget, identity, open_session
+from connector.launch import (
+    VisitSession,
+    add_link,
+    begin_hand_off,
+    find_link,
+    open_session,
+    redeem_code,
+    release_link,
+)
 from connector.tenants import connection
 from connector.visits import times
 from connector.visits.find import Candidates, find_visit, zone_of
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from connector.bootstrap import Services
 
 
-def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901 - counts every handler it registers
+def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     bp = func.Blueprint()
 
     @bp.function_name("visit_shell")
@@ -59,11 +67,8 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
     @web.answers_with_problem
     def visit_join(req: func.HttpRequest) -> func.HttpResponse:
         web.require_same_origin(req, services().settings.public_url)
+        # a missing link never keeps a clinician from a patient: Teams asks who they are anyway
         session = _session(services(), req)
-        unlinked = find_link(session.scope, session.connection.id, session.context.user) is None
-        # a failed link never keeps a clinician from a patient: Teams asks who they are anyway
-        if unlinked and web.query_one(req, "without_link") is None:
-            return web.json_response({"sign_in": f"/signin?session={session.id}"})
         candidates = find_visit(session, _reader(services(), session))
         if candidates.chosen is None:
             raise _no_visit()
@@ -76,25 +81,38 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
         )
         return web.json_response({"join_url": meeting.join_web_url})
 
+    @bp.function_name("visit_handoff")
+    @bp.route(route="visits/{session}/handoff", methods=["POST"])
+    @web.answers_with_problem
+    def visit_handoff(req: func.HttpRequest) -> func.HttpResponse:
+        """A one-time link for the Microsoft sign-in, to be opened in a window of its own."""
+        web.require_same_origin(req, services().settings.public_url)
+        session = _session(services(), req)
+        linked = find_link(session.scope, session.connection.id, session.context.user) is not None
+        token = begin_hand_off(services().sealer, session, "release" if linked else "link")
+        return web.json_response({"url": f"{services().settings.public_url}/signin/{token}"})
+
     @bp.function_name("visit_link")
     @bp.route(route="visits/{session}/link", methods=["POST"])
     @web.answers_with_problem
     def visit_link(req: func.HttpRequest) -> func.HttpResponse:
+        """Make, or release, the user link by the code that the sign-in window shows."""
         web.require_same_origin(req, services().settings.public_url)
         session = _session(services(), req)
-        signed_in = identity(req, services().sealer, "visit", session.id)
-        if signed_in is None:
-            return web.json_response({"sign_in": f"/signin?session={session.id}"})
-        if signed_in.tenant_id != session.scope.tenant_id:
-            raise RefusedError(
-                "link.other_tenant",
-                "This Microsoft account belongs to another organization. Sign in with the account of this hospital.",
-                status=403,
-                title="Account of another organization",
-            )
-        add_link(session.scope, session.connection.id, session.context.user, signed_in.object_id)
-        logs.event("link.added", connection=session.connection.id)
-        return web.json_response({"linked": True}, cookies=(forget("visit"),))
+        body = web.json_body(req)
+        code = body.get("code") if isinstance(body, dict) else None
+        account = redeem_code(services().sealer, session, code if isinstance(code, str) else "")
+        change = add_link if account.purpose == "link" else release_link
+        change(session.scope, session.connection.id, session.context.user, account.object_id)
+        logs.event("link.added" if account.purpose == "link" else "link.released", connection=session.connection.id)
+        user = session.context.user
+        return web.json_response(
+            {
+                "linked": account.purpose == "link",
+                "microsoft": account.name or account.username,
+                "ehr": user.name or user.fhir_user,
+            }
+        )
 
     return bp
 
@@ -114,7 +132,6 @@ def _page(services: Services, req: func.HttpRequest, session: VisitSession) -> f
     candidates = find_visit(session, _reader(services, session), _picked(services, session, req))
     session.remember(candidates.chosen.id if candidates.chosen else None)
     link = find_link(session.scope, session.connection.id, session.context.user)
-    signed_in = identity(req, services.sealer, "visit", session.id) if link is None else None
     shown = candidates.chosen
     visit = visit_key(session.scope, session.connection.id, shown.id) if shown else ""
     presence = read_presence(session.scope, session.connection.id, visit) if shown else None
@@ -125,9 +142,6 @@ def _page(services: Services, req: func.HttpRequest, session: VisitSession) -> f
         presence=presence,
         choices=[_shown(other, session) | {"pick": _pick(services, session, other)} for other in candidates.others],
         linked=link is not None,
-        signed_in=signed_in,
-        other_tenant=signed_in is not None and signed_in.tenant_id != session.scope.tenant_id,
-        ehr_user=session.context.fhir_user,
         clinic=session.connection.clinic_name,
         phone=session.connection.contact_phone,
         patient_link=_patient_link(services, session, shown, presence.generation) if shown and presence else None,

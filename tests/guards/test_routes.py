@@ -31,12 +31,13 @@ AUTHENTICATION = {
     "launch_patient": PUBLIC,
     "launch_callback": PUBLIC,  # a page without content, whatever it is asked with
     "launch_callback_post": ONE_TIME_STATE,
-    "signin_start": PUBLIC,
+    "signin_handoff": ONE_TIME_STATE,
     "signin_callback": ONE_TIME_STATE,
     "visit_shell": PUBLIC,  # a page without content
     "visit_page": PAGE_BEARER,
     "visit_status": PAGE_BEARER,
     "visit_join": PAGE_BEARER,
+    "visit_handoff": PAGE_BEARER,
     "visit_link": PAGE_BEARER,
     "patient_launched": PAGE_BEARER,
     "patient_page": JOIN_TOKEN,

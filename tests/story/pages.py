@@ -75,7 +75,8 @@ class Visitor:
         assert came[-1].status == status
         check_html(came[-1].text())
         for answer in self._answers[self._answers.index(came[-1]) + 1 :]:
-            if answer.status == 200 and answer.headers.get("content-type", "").startswith("text/html"):
+            ours = answer.status == 200 and answer.frame.page == page
+            if ours and answer.headers.get("content-type", "").startswith("text/html"):
                 check_html(answer.text(), fragment=True)
         assert page.evaluate(_SAME_IDS) == []
         if self._closely:

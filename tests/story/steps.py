@@ -145,17 +145,23 @@ class Story:
     def clinician_signs_in_once(self) -> None:
         self.desk = self.visitor()
         self.launch(self.desk)
-        sign_in = self.desk.page.get_by_role("button", name="Sign in with Microsoft to join")
+        sign_in = self.desk.page.get_by_role("button", name="Sign in with Microsoft")
         expect(sign_in).to_be_visible()
         text = self.desk.look("Video visit", widths=EVERY_WIDTH)
         assert "The patient has not joined yet." in text
-        sign_in.click()
-        self.pick(self.desk.page, self.clinician.entra_name)
-        link = self.desk.page.get_by_role("button", name="Yes, link and continue")
-        expect(link).to_be_visible()
-        assert self.clinician.upn in self.desk.look("Video visit", widths=EVERY_WIDTH)
-        link.click()
-        expect(self.desk.page.get_by_role("button", name="Join in Teams")).to_be_visible()
+        with self.desk.context.expect_page() as opened:
+            sign_in.click()
+        window = opened.value
+        self.pick(window, self.clinician.entra_name)
+        expect(window.get_by_role("heading", name="Type this code into the visit page")).to_be_visible()
+        shown = self.desk.look("Sign-in code", widths=EVERY_WIDTH, page=window)
+        assert self.clinician.upn in shown and f"{self.clinician.family}, {self.clinician.given}" in shown
+        digits = window.locator(".code").inner_text()
+        window.close()
+        self.desk.page.get_by_label("six digits").fill(digits)
+        self.desk.look("Video visit", widths=EVERY_WIDTH)
+        self.desk.page.get_by_role("button", name="Link my account").click()
+        expect(self.desk.page.get_by_role("status").filter(has_text="Linked")).to_contain_text(self.clinician.entra_name)
         self.desk.look("Video visit", widths=EVERY_WIDTH)
 
     def patient_joins(self) -> None:

@@ -95,7 +95,8 @@ def verify_id_token(
     relative = fhir_user.removeprefix(fhir_base.rstrip("/") + "/") if isinstance(fhir_user, str) else ""
     if not _FHIR_USER.fullmatch(relative):
         raise PermanentError("cerner.id_token.fhir_user")
-    return EhrUser(issuer=issuer, fhir_user=relative)
+    name = claims.get("name")
+    return EhrUser(issuer, relative, name[:120] if isinstance(name, str) else "")
 
 
 def _origin(configuration: SmartConfiguration) -> str:
