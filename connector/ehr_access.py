@@ -1,8 +1,10 @@
-"""Which credentials speak to which EHR: the stamp's own, and only for FHIR bases on the operator's list."""
+"""Which credentials speak to which EHR: a connection's own, else the stamp's, and those only for FHIR bases on the
+operator's list."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -17,9 +19,9 @@ from connector.adapters.cerner import (
 )
 from connector.adapters.cerner.smart import Persona
 from connector.ehr import EhrTokens
-from connector.errors import RefusedError
+from connector.errors import RefusedError, Text
 from connector.settings import Settings, SmartClient
-from connector.tenants import Connection, TenantScope
+from connector.tenants import Connection, TenantScope, own_credential
 
 
 class TokenOfUser(Protocol):
@@ -34,6 +36,7 @@ class EhrAccess:
     def __init__(self, settings: Settings, cerner: Cerner) -> None:
         self._settings = settings
         self.cerner = cerner
+        self._own: dict[tuple[str, Persona], tuple[datetime, EhrClient]] = {}
 
     @cached_property
     def signing_keys(self) -> tuple[SigningKey, ...]:
@@ -41,20 +44,62 @@ class EhrAccess:
         return tuple(SigningKey.from_pem(pem) for pem in self._settings.smart_private_keys)
 
     def client(self, scope: TenantScope, connection: Connection, persona: Persona) -> EhrClient:
-        """The stamp's client for a persona. Raises RefusedError (403) when the base left the operator's list."""
-        base = connection.patient_fhir_base_url if persona == "patient" else connection.fhir_base_url
-        listed = self._settings.listed_bases(scope.tenant_id) or ()
-        if base not in listed and "*" not in listed:
+        """The client for a persona: the connection's own, or the stamp's.
+
+        Raises RefusedError (403): the connection is switched off; or it has no credentials of its own, and the
+        operator does not list its base.
+        """
+        if not connection.active:
+            raise RefusedError(
+                "connection.inactive",
+                Text(
+                    "Video visits of %(clinic)s are switched off at the moment. Patients, please call %(phone)s. "
+                    "Staff: an administrator can switch the connection on again in the portal.",
+                    clinic=connection.clinic_name,
+                    phone=connection.contact_phone,
+                ),
+                status=403,
+                title="Switched off",
+            )
+        if persona in connection.credentials:
+            return self._own_client(scope, connection, persona)
+        if not self.is_listed(scope, connection, persona):
             raise RefusedError(
                 "connection.unlisted_base",
-                "The operator of this service has not listed this FHIR base URL for your organization.",
+                "The operator of this service has not listed this FHIR base URL for your organization, and the "
+                "connection has no credentials of its own. An administrator can enter them in the portal.",
                 status=403,
-                title="FHIR base URL not listed",
+                title="No credentials for this FHIR base URL",
             )
         registered: SmartClient = getattr(self._settings, f"smart_{persona}")
         if connection.client_authentication == "private_key_jwt" and self.signing_keys:
             return EhrClient(registered.client_id, signing_key=self.signing_keys[0])
         return EhrClient(registered.client_id, secret=registered.secret)
+
+    def is_listed(self, scope: TenantScope, connection: Connection, persona: Persona) -> bool:
+        """Whether the stamp's own credentials may be used for it."""
+        base = connection.patient_fhir_base_url if persona == "patient" else connection.fhir_base_url
+        listed = self._settings.listed_bases(scope.tenant_id) or ()
+        return base in listed or "*" in listed
+
+    def client_id(self, scope: TenantScope, connection: Connection, persona: Persona) -> str | None:
+        """What the EHR knows us by; None when there are no credentials yet."""
+        own = connection.credentials.get(persona)
+        if own is not None:
+            return own.client_id
+        registered: SmartClient = getattr(self._settings, f"smart_{persona}")
+        return registered.client_id if self.is_listed(scope, connection, persona) else None
+
+    def _own_client(self, scope: TenantScope, connection: Connection, persona: Persona) -> EhrClient:
+        """Remembered until it is changed."""
+        changed_at = connection.credentials[persona].changed_at
+        known = self._own.get((connection.id, persona))
+        if known is None or known[0] != changed_at:
+            own = own_credential(scope, connection, persona)
+            key = SigningKey.from_pem(own.private_key) if own.private_key else None
+            known = changed_at, EhrClient(own.client_id, secret=own.secret, signing_key=key)
+            self._own[connection.id, persona] = known
+        return known[1]
 
     def scopes(self, connection: Connection, persona: Persona) -> str:
         """Only the system account writes, and only where the hospital chose that something is written."""

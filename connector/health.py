@@ -12,7 +12,7 @@ import azure.functions as func
 from connector import web
 from connector.errors import ConnectorError, RefusedError
 from connector.regions import Region
-from connector.tenants import DIRECTORY
+from connector.tenants import DIRECTORY, connection
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -40,6 +40,16 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @web.answers_with_problem
     def jwks(req: func.HttpRequest) -> func.HttpResponse:
         return web.json_response(services().ehr.public_jwks(), headers={"Cache-Control": "public, max-age=300"})
+
+    @bp.function_name("jwks_connection")
+    @bp.route(route="launch/{connection}/jwks.json", methods=["GET"])
+    @web.answers_with_problem
+    def jwks_connection(req: func.HttpRequest) -> func.HttpResponse:
+        """Public halves of the keys that a connection has for itself: one tenant can not sign in another's name."""
+        scope = services().directory.scope_of_connection(req.route_params.get("connection", ""))
+        own = connection(scope, req.route_params["connection"]).value.credentials.values()
+        keys = [shown.public_jwk for shown in own if shown.public_jwk]
+        return web.json_response({"keys": keys}, headers={"Cache-Control": "public, max-age=300"})
 
     @bp.function_name("static_file")
     @bp.route(route="static/{file}", methods=["GET"])

@@ -121,14 +121,14 @@ class BearerBox:
 
 
 class Wrapper:
-    """Wraps index keys for storage under the stamp's wrapping keys, newest first."""
+    """Wraps index keys and tenants' own credentials for storage under the stamp's wrapping keys, newest first."""
 
     def __init__(self, wrapping_keys: tuple[Key, ...]) -> None:
         self._keys = wrapping_keys
 
-    def wrap(self, index_key: bytes, *, context: str) -> str:
+    def wrap(self, value: bytes, *, context: str) -> str:
         key = self._keys[0]
-        box = AESSIV(_derive(key.value, "connector|wrapping", 64)).encrypt(index_key, _associated(key, context))
+        box = AESSIV(_derive(key.value, "connector|wrapping", 64)).encrypt(value, _associated(key, context))
         return encode(_tag(key) + box)
 
     def unwrap(self, wrapped: str, *, context: str) -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
 from connector.launch import redirect_uri
-from connector.tenants import Connection, TenantScope
+from connector.tenants import Connection, Persona, TenantScope
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
+
+
+_SECRET = "client_secret_basic"  # noqa: S105 - the name of a method
 
 
 class IntegrationRecord(BaseModel):
@@ -19,7 +22,19 @@ class IntegrationRecord(BaseModel):
     environment: str
     launch_url: str
     redirect_uri: str
-    client_id: str
+    client_id: str | None
+    """None: register the application, then enter its client id as the connection's own credentials."""
+    scopes: str
+    fhir_base_url: str
+    jwks_url: str | None = None
+    """Where the EHR finds our public keys, for private_key_jwt."""
+
+
+class SystemRecord(BaseModel):
+    """The entry of the system account: it has no launch."""
+
+    environment: str
+    client_id: str | None
     scopes: str
     fhir_base_url: str
     jwks_url: str | None = None
@@ -28,27 +43,39 @@ class IntegrationRecord(BaseModel):
 class IntegrationRecords(BaseModel):
     provider: IntegrationRecord
     patient: IntegrationRecord | None = None
+    system: SystemRecord
 
 
 def integration_records(services: Services, scope: TenantScope, connection: Connection) -> IntegrationRecords:
-    public_url = services.settings.public_url
-    jwks = f"{public_url}/.well-known/jwks.json" if connection.client_authentication == "private_key_jwt" else None
+    public_url, ehr = services.settings.public_url, services.ehr
 
-    def record(persona: str, base: str) -> IntegrationRecord:
-        kind = "patient" if persona == "patient" else "provider"
-        client = services.settings.smart_patient if kind == "patient" else services.settings.smart_provider
+    def jwks(persona: Persona) -> str | None:
+        own = connection.credentials.get(persona)
+        if own is None and ehr.is_listed(scope, connection, persona):
+            return f"{public_url}/.well-known/jwks.json" if connection.client_authentication != _SECRET else None
+        # where nothing is entered yet, a key is published as soon as one is made
+        return None if own and own.method == _SECRET else f"{public_url}/launch/{connection.id}/jwks.json"
+
+    def record(persona: Literal["provider", "patient"], base: str) -> IntegrationRecord:
         return IntegrationRecord(
             environment=connection.environment,
-            launch_url=f"{public_url}/launch/{connection.id}/{kind}",
+            launch_url=f"{public_url}/launch/{connection.id}/{persona}",
             redirect_uri=redirect_uri(services),
-            client_id=client.client_id,
-            scopes=services.ehr.scopes(connection, "patient" if kind == "patient" else "provider"),
+            client_id=ehr.client_id(scope, connection, persona),
+            scopes=ehr.scopes(connection, persona),
             fhir_base_url=base,
-            jwks_url=jwks,
+            jwks_url=jwks(persona),
         )
 
     patient_base = connection.patient_fhir_base_url
     return IntegrationRecords(
         provider=record("provider", connection.fhir_base_url),
         patient=record("patient", patient_base) if patient_base else None,
+        system=SystemRecord(
+            environment=connection.environment,
+            client_id=ehr.client_id(scope, connection, "system"),
+            scopes=ehr.scopes(connection, "system"),
+            fhir_base_url=connection.fhir_base_url,
+            jwks_url=jwks("system"),
+        ),
     )

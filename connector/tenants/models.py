@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import date, datetime
 from string import Formatter
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 from connector.errors import Text
 from connector.regions import Region
+from connector.settings import NAMES
 
 _GUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _FHIR_ID = r"^[A-Za-z0-9.-]{1,64}$"
@@ -228,6 +238,53 @@ class ConnectionInput(Model):
     messages: MessageSettings = MessageSettings()
 
 
+Persona = Literal["provider", "patient", "system"]
+"""Clinicians' launches, patients' launches, and the connector itself."""
+_CLIENT_ID = r"^[A-Za-z0-9._~-]{1,200}$"
+PATTERNS[_CLIENT_ID] = "may hold only letters, digits, dots, hyphens, underscores and tildes, at most 200"
+SETTING_NAMES = frozenset(name.upper() for name in NAMES)
+_REFERENCE = re.compile(r"@Microsoft\..*|%.*%|\$[{(].*")
+
+
+def _own_secret(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not 8 <= len(secret) <= 1000 or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ValueError("must be the secret as the EHR shows it: 8 to 1000 characters without spaces")
+    if _REFERENCE.fullmatch(secret) or secret.upper() in SETTING_NAMES:
+        raise ValueError("must be the secret itself: names of settings and references to a vault are not looked up")
+    return value
+
+
+class CredentialInput(Model):
+    """The tenant's own registration with its EHR for one persona. Written, never read again.
+
+    With private_key_jwt there is nothing to type but the client id: the service makes a new key, keeps it, and
+    publishes its public half.
+    """
+
+    client_id: Annotated[str, StringConstraints(strip_whitespace=True, pattern=_CLIENT_ID)]
+    method: ClientAuthentication = "client_secret_basic"
+    client_secret: Annotated[SecretStr, AfterValidator(_own_secret)] | None = Field(None, validate_default=True)
+
+    @field_validator("client_secret")
+    @classmethod
+    def _where_it_belongs(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if (info.data.get("method") == "client_secret_basic") != (value is not None):
+            raise ValueError("is needed for client_secret_basic, and must be left out for private_key_jwt")
+        return value
+
+
+class Credential(Model):
+    """What is shown of own credentials."""
+
+    client_id: str
+    method: ClientAuthentication
+    has_secret: Literal[True] = True
+    changed_at: datetime
+    public_jwk: dict[str, str] | None = None
+    """Of private_key_jwt (RFC 7517)."""
+
+
 class ConnectionPatch(Model):
     """What may change after a connection was made; a field left out stays as it is, and so does one that is null, but
     for `patient_fhir_base_url`: null removes it."""
@@ -246,6 +303,8 @@ class ConnectionPatch(Model):
     release_confirmed: bool | None = None
     write_back: bool | None = None
     arrived_on_join: bool | None = None
+    active: bool | None = None
+    """Switched off: nothing of it can be launched or joined, and messages are switched off with it."""
     messages_enabled: bool | None = None
     messages: MessageSettings | None = None
     """Replaced as a whole."""
@@ -264,7 +323,10 @@ class Connection(ConnectionInput):
     id: str
     departments: Departments = []
     sender_id: str | None = None
+    active: bool = True
     messages_enabled: bool = False
+    credentials: dict[Persona, Credential] = {}
+    """The tenant's own, in place of the operator's."""
 
     @property
     def ehr_tenant(self) -> str:

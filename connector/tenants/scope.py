@@ -57,6 +57,14 @@ class TenantScope:
             key = self._index_keys[purpose] = self._index_key(purpose)
         return index(key, *parts)
 
+    def wrap(self, value: bytes, name: str) -> str:
+        """A secret of the tenant as storage keeps it, under the stamp's wrapping keys; opens only under its name."""
+        return self._wrapper.wrap(value, context=f"{self.tenant_id}|{name}")
+
+    def unwrap(self, wrapped: str, name: str) -> bytes:
+        """Raises NotOpened."""
+        return self._wrapper.unwrap(wrapped, context=f"{self.tenant_id}|{name}")
+
     def _index_key(self, purpose: str) -> bytes:
         """Random for each tenant and purpose; whoever inserts first makes it, everybody uses that one."""
         import secrets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -93,11 +93,14 @@ def restore(
 ) -> Versioned[Connection]:
     """Make a connection again as it was after an earlier change: itself a change, checked like one that is typed.
 
-    What is nobody's to choose stays: id, environment, FHIR base URL. Raises RefusedError: 404, 412, 422 by field.
+    What it is stays (id, environment, FHIR base URL), and so do credentials and whether it is active. Raises
+    RefusedError: 404, 412, 422 by field.
     """
     version = version_after(scope, connection_id, change_id)
-    fixed = {"id", "environment", "fhir_base_url"}
+    fixed = {"id", "environment", "fhir_base_url", "credentials", "active"}
     chosen = {name: value for name, value in version.items() if name not in fixed}
+    if not connection(scope, connection_id).value.active:
+        chosen["messages_enabled"] = False
     return change(scope, connection_id, etag, chosen, actor, "connection.restored", source=change_id)
 
 
@@ -110,13 +113,18 @@ def change(
     action: str,
     *,
     source: str = "",
+    also: Sequence[Write] = (),
 ) -> Versioned[Connection]:
-    """Replace fields of a connection, audited in one transaction; nothing is written when nothing differs."""
+    """Replace fields of a connection, audited and with other rows in one transaction; nothing is written when nothing
+    differs."""
     present = connection(scope, connection_id)
     if present.etag != etag:
         raise conflict()
+    wanted = present.value.model_dump() | dict(changes)
+    if changes.get("active") is False:
+        wanted["messages_enabled"] = False
     try:
-        changed = Connection.model_validate(present.value.model_dump() | dict(changes))
+        changed = Connection.model_validate(wanted)
     except ValidationError as error:
         raise invalid(error) from None
     if changed == present.value:
@@ -125,7 +133,7 @@ def change(
     if changed.messages_enabled:
         _require_sendable(scope, changed, begins=not present.value.messages_enabled)
     writes = [Write("update", row_of(scope, f"connection.{connection_id}", changed, etag))]
-    writes += _sender_writes(scope, present.value, changed) + _base_writes(scope, present.value, changed)
+    writes += [*also, *_sender_writes(scope, present.value, changed), *_base_writes(scope, present.value, changed)]
     writes.append(audit_write(scope, actor, action, connection_id, present.value, changed, source))
     try:
         scope.tables.transact(CONFIGURATION, writes)
@@ -163,6 +171,8 @@ def _require_departments(changed: Connection) -> None:
 
 def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) -> None:
     missing: dict[str, str] = {}
+    if not changed.active:
+        missing["active"] = "switch the connection on first"
     if not changed.sender_id:
         missing["sender_id"] = "link a sender first"
     if not changed.departments:

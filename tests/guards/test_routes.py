@@ -23,6 +23,7 @@ GRAPH_TOKENS = "validation token of Microsoft Graph and the secret of a subscrip
 AUTHENTICATION = {
     "health": PUBLIC,
     "jwks": PUBLIC,
+    "jwks_connection": PUBLIC,
     "static_file": PUBLIC,
     "zz_home": PUBLIC,
     "graph_notifications": GRAPH_TOKENS,

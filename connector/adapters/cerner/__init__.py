@@ -21,7 +21,7 @@ from connector.adapters.cerner.smart import (
     missing_scopes,
     scopes,
 )
-from connector.adapters.cerner.tokens import EhrClient, SigningKey, TokenCache, request_tokens
+from connector.adapters.cerner.tokens import EhrClient, SigningKey, TokenCache, new_signing_key, request_tokens
 from connector.adapters.cerner.write import AppointmentWriter
 from connector.adapters.http import OutgoingHttp, Response
 from connector.ehr import EhrTokens, EhrUser
@@ -40,6 +40,7 @@ __all__ = [
     "error_instance",
     "error_urn",
     "missing_scopes",
+    "new_signing_key",
     "scopes",
 ]
 

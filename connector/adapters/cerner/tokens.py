@@ -70,6 +70,14 @@ class SigningKey:
         return cls(kid, algorithm, key, {**public, "kid": kid, "alg": algorithm, "use": "sig"})
 
 
+def new_signing_key() -> str:
+    """A fresh EC P-384 private key, in PEM."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    made = ec.generate_private_key(ec.SECP384R1())
+    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 @dataclass(frozen=True)
 class EhrClient:
     """The app as registered with the EHR: with a signing key, a secret, or (neither) as a public client."""
