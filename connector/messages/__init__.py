@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from connector.messages.brakes import forget_due, pause, pause_sender, release, resume
+from connector.messages.contacts import Contact
 from connector.messages.ledger import count_states
+from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import international
 from connector.messages.optouts import record as record_opt_out
 from connector.messages.previews import previews
@@ -17,8 +19,10 @@ from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
 
 __all__ = [
+    "Contact",
     "Forecast",
     "MessageStatus",
+    "OneOff",
     "Upcoming",
     "blueprint",
     "configured",
@@ -29,10 +33,12 @@ __all__ = [
     "pause",
     "pause_sender",
     "previews",
+    "reachable",
     "record_opt_out",
     "release",
     "resume",
     "routes_blueprint",
+    "send_link",
     "status",
     "upcoming",
 ]

@@ -26,6 +26,8 @@ PER_TENANT = 20_000
 """Messages a business day (UTC)."""
 PER_RECIPIENT = 6
 """Messages a number gets in a business day, whatever the visits."""
+PER_CLINICIAN = 60
+"""Links and words of delay that one person sends in a business day."""
 PER_VISIT = 12
 """Messages of a visit in a business day, and tellings (confirmation, changes, cancellations) in its life."""
 NORTH_AMERICA = frozenset({"US", "PR", "CA"})
@@ -41,10 +43,12 @@ _OVERLAP = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Ask:
-    """One message that is about to be sent to an E.164 number."""
+    """One message that is about to be sent to an E.164 number or an e-mail address."""
 
     message_key: str
     number: str
+    by: str = ""
+    """Who sends it by hand: their Entra object id."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ class _Seen:
 
     rows: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
-    """By recipient, by visit, and `""` for all."""
+    """By recipient, by visit, by who sends, and `""` for all."""
     last: datetime | None = None
 
 
@@ -71,7 +75,7 @@ def reaches(sender: Sender, number: str) -> bool:
 
 def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: datetime | None = None) -> dict[str, str]:
     """Reserve a chunk before it is sent; message key to the rule that refuses it (`tenant_limit`, `recipient_limit`,
-    `visit_limit`). What is reserved stays reserved, also when it is not sent after all.
+    `visit_limit`, `clinician_limit`). What is reserved stays reserved, also when it is not sent after all.
 
     Raises TransientError when it cannot be reserved: then nothing may be sent.
     """
@@ -80,17 +84,19 @@ def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: dat
     partition = f"{scope.tenant_id}.{now.astimezone(UTC):%Y%m%d}"
     at = (real or datetime.now(UTC)).astimezone(UTC)
     key = f"{at:%Y%m%dT%H%M%S}.{secrets.token_hex(6)}"
-    entries = [(_recipient(scope, ask.number), _visit(ask.message_key)) for ask in asks]
-    packed = ",".join(f"{recipient}{visit}" for recipient, visit in entries)
+    entries = [(_recipient(scope, ask.number), _visit(ask.message_key), *_by(scope, ask)) for ask in asks]
+    packed = ",".join("".join(entry) for entry in entries)
     scope.tables.insert(TABLE, Row(partition, key, {"entries": packed}))
     counts = _others(scope, partition, entries, at)
     refused: dict[str, str] = {}
-    for ask, (recipient, visit) in zip(asks, entries, strict=True):
+    for ask, (recipient, visit, *by) in zip(asks, entries, strict=True):
         rule = _rule(ask, counts[recipient], counts[visit], counts[""])
+        if any(counts[name] >= PER_CLINICIAN for name in by):
+            rule = "clinician_limit"
         if rule:
             refused[ask.message_key] = rule
         else:
-            counts.update(("", recipient, visit))
+            counts.update(("", recipient, visit, *by))
     return refused
 
 
@@ -120,7 +126,7 @@ def _rule(ask: Ask, to_recipient: int, of_visit: int, of_tenant: int) -> str:
     return "tenant_limit" if of_tenant >= PER_TENANT else ""
 
 
-def _others(scope: TenantScope, partition: str, asked: Sequence[tuple[str, str]], at: datetime) -> Counter[str]:
+def _others(scope: TenantScope, partition: str, asked: Sequence[tuple[str, ...]], at: datetime) -> Counter[str]:
     """What this day's rows hold, without what was just asked, for those who are asked for and for all."""
     with _lock:
         seen = _seen.setdefault(partition, _Seen())
@@ -139,7 +145,12 @@ def _others(scope: TenantScope, partition: str, asked: Sequence[tuple[str, str]]
 
 def _named(row: Row) -> list[str]:
     entries = row.text("entries").split(",")
-    return [name for entry in entries for name in ("", entry[:16], entry[16:])]
+    by = [entry[32:] for entry in entries if entry[32:]]
+    return [*by, *(name for entry in entries for name in ("", entry[:16], entry[16:32]))]
+
+
+def _by(scope: TenantScope, ask: Ask) -> list[str]:
+    return [scope.index("limit", "by", ask.by)[:16]] if ask.by else []
 
 
 def _recipient(scope: TenantScope, number: str) -> str:

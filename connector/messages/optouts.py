@@ -1,13 +1,14 @@
-"""Who said STOP to which sender: keyed hashes of telephone numbers, never purged.
+"""Who said STOP to which sender: keyed hashes of telephone numbers and e-mail addresses, never purged.
 
-Table `OptOuts`, partition `{tenant}.{sender}`:
-`{hash}`   HMAC of the E.164 number under the tenant's index key `optout`, which no rotation of other keys changes
+Table `OptOuts`, partition `{tenant}.{sender}`, the sender of all e-mail being `email`:
+`{hash}`   HMAC of the E.164 number or the address under the tenant's index key `optout`, which no rotation changes
 `version`  changes with every row, so that a worker that knows this version knows the partition: one read a chunk
 
 The table is apart from `Visits`, so that a purge or a restore of messages never forgets a STOP.
 
     record(scope, sender, number, out=True, via="link")
     opted_out(scope, sender.id, numbers) -> the numbers that must not be texted
+    stop_token(scope, sealer, address) -> what an e-mail's link to stop says of its reader, taken by record_token
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import secrets
 from collections.abc import Collection
 from typing import Literal
 
-from connector import clock
+from connector import clock, keys
 from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError
 from connector.messages.phone import country_of_number
 from connector.tenants import Sender, TenantScope
 
 TABLE = "OptOuts"
+EMAIL = "email"
+"""The sender of all e-mail of a tenant; ids of other senders are hexadecimal."""
 Via = Literal["link", "staff", "reply"]
 _VERSION = "version"
 _REMEMBERED = 64
@@ -31,13 +34,30 @@ _known: dict[str, tuple[str, frozenset[str]]] = {}
 
 
 def record(scope: TenantScope, sender_id: str, number: str, *, out: bool, via: Via) -> None:
-    """Stop or restart the texts of one sender to an E.164 number; doing it again changes nothing."""
+    """Stop or restart the messages of one sender to a number or address; doing it again changes nothing."""
+    _record(scope, sender_id, _hash(scope, number), out=out, via=via)
+
+
+def stop_token(scope: TenantScope, sealer: keys.Sealer, address: str) -> str:
+    """Names the reader of an e-mail in its link to stop. It holds for this address only, whatever the record says
+    later, needs no EHR, and nobody can make one for another person."""
+    hashed = bytes.fromhex(_hash(scope, address))
+    return keys.encode(sealer.seal(hashed, region=scope.region, purpose="stop", context=scope.tenant_id))
+
+
+def record_token(scope: TenantScope, sealer: keys.Sealer, token: str, *, out: bool) -> None:
+    """As `record`, for the address that a stop token names. Raises NotOpened, before any I/O."""
+    opened = sealer.open(keys.decode(token), region=scope.region, purpose="stop", context=scope.tenant_id)
+    _record(scope, EMAIL, opened.hex(), out=out, via="link")
+
+
+def _record(scope: TenantScope, sender_id: str, hashed: str, *, out: bool, via: Via) -> None:
     partition = _partition(scope, sender_id)
     values = {"out": out, "via": via, "at": clock.now().isoformat()}
     scope.tables.transact(
         TABLE,
         [
-            Write("upsert", Row(partition, _hash(scope, number), values)),
+            Write("upsert", Row(partition, hashed, values)),
             Write("upsert", Row(partition, _VERSION, {"version": secrets.token_hex(8)})),
         ],
     )

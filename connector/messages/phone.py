@@ -8,7 +8,7 @@ from datetime import datetime
 from connector.ehr import ContactPoint
 
 _FIRST, _OTHERWISE = "mobile", ("home", "temp", None)
-"""A work number may be anybody's, and an old one is somebody else's: neither is ever used."""
+"""A number or address at work may be anybody's, and an old one is somebody else's: neither is ever used."""
 
 
 def mobile_number(contacts: Iterable[ContactPoint], country: str | None, now: datetime) -> str | None:
@@ -18,14 +18,20 @@ def mobile_number(contacts: Iterable[ContactPoint], country: str | None, now: da
     beyond doubt: in North America mobile and fixed numbers look alike, and the telephone of a household
     must not get the link.
     """
-    phones = [c for c in contacts if c.system == "phone" and _valid(c, now)]
-    usable = [c for c in phones if c.use == _FIRST or c.use in _OTHERWISE]
-    usable.sort(key=lambda c: (c.use != _FIRST, c.rank if c.rank is not None else 1_000))
-    for contact in usable:
+    phones = usable(contacts, "phone", now)
+    phones.sort(key=lambda contact: contact.use != _FIRST)
+    for contact in phones:
         number = _e164(contact.value, country, registered_mobile=contact.use == _FIRST)
         if number is not None:
             return number
     return None
+
+
+def usable(contacts: Iterable[ContactPoint], system: str, now: datetime) -> list[ContactPoint]:
+    """Those of a kind that may be used now, the lowest rank first."""
+    uses = (_FIRST, *_OTHERWISE)
+    found = [c for c in contacts if c.system == system and c.use in uses and _valid(c, now)]
+    return sorted(found, key=lambda contact: contact.rank if contact.rank is not None else 1_000)
 
 
 def _valid(contact: ContactPoint, now: datetime) -> bool:
@@ -49,6 +55,11 @@ def _e164(value: str, country: str | None, *, registered_mobile: bool) -> str | 
     if phonenumbers.number_type(number) not in allowed:
         return None
     return phonenumbers.format_number(number, PhoneNumberFormat.E164)
+
+
+def typed_mobile(text: str, country: str | None) -> str | None:
+    """A number as a person types it, in E.164; None when it is surely no mobile."""
+    return _e164(text.strip(), country, registered_mobile=True)
 
 
 def country_of_number(value: str) -> str | None:

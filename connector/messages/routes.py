@@ -15,7 +15,7 @@ import azure.functions as func
 from connector import clock, logs, web
 from connector.errors import ConnectorError, PermanentError, RefusedError
 from connector.join_link import open_join_link, wrong_link
-from connector.keys import JoinToken
+from connector.keys import JoinToken, NotOpened
 from connector.messages import brakes, limits, optouts
 from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})
 START = frozenset({"START", "UNSTOP"})
 """The words that carriers act on too (Azure Communication Services, SMS FAQ: opt-out of toll-free numbers)."""
+_ONE_CLICK = b"List-Unsubscribe=One-Click"
+"""The body of a request that the reader's mail provider makes for them, without a page of ours (RFC 8058)."""
 
 
 def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> func.Blueprint:
@@ -39,20 +41,15 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
     @bp.route(route="j/{token}/stop", methods=["GET"])
     @web.answers_with_page
     def patient_stop_page(req: func.HttpRequest) -> func.HttpResponse:
-        _, _, found = _opened(services(), req)
+        by_mail = _by_mail(services(), req)
+        found = by_mail[1] if by_mail else _opened(services(), req)[2]
         return _page(req, found, "ask")
 
     @bp.function_name("patient_stop")
     @bp.route(route="j/{token}/stop", methods=["POST"])
     @web.answers_with_page
     def patient_stop(req: func.HttpRequest) -> func.HttpResponse:
-        web.require_same_origin(req, services().settings.public_url)
-        out = web.form(req).get("do") != "start"
-        token, scope, found = _opened(services(), req)
-        number = _number(services(), scope, found, token.appointment_id)
-        optouts.record(scope, found.sender_id or "", number, out=out, via="link")
-        logs.event("messages.opted_out" if out else "messages.opted_in", connection=found.id, via="link")
-        return _page(req, found, "stopped" if out else "started")
+        return _stop(services(), req)
 
     @bp.function_name("messages_watch")
     @bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *")
@@ -109,6 +106,37 @@ def _watch(scope: TenantScope, now: datetime) -> None:
         limits.purge(scope, now)
 
 
+def _stop(services: Services, req: func.HttpRequest) -> func.HttpResponse:
+    out, by_mail = web.form(req).get("do") != "start", _by_mail(services, req)
+    if not (by_mail and _ONE_CLICK in req.get_body()):
+        web.require_same_origin(req, services.settings.public_url)
+    if by_mail:
+        scope, found, reader = by_mail
+        try:
+            optouts.record_token(scope, services.sealer, reader, out=out)
+        except NotOpened:
+            raise wrong_link() from None
+    else:
+        token, scope, found = _opened(services, req)
+        number = _number(services, scope, found, token.appointment_id)
+        optouts.record(scope, found.sender_id or "", number, out=out, via="link")
+    logs.event("messages.opted_out" if out else "messages.opted_in", connection=found.id, via="link")
+    return _page(req, found, "stopped" if out else "started")
+
+
+def _by_mail(services: Services, req: func.HttpRequest) -> tuple[TenantScope, Connection, str] | None:
+    """Tenant, connection and reader of an e-mail's own link to stop: it holds whatever became of the visit.
+
+    None for the link of a text message. Raises RefusedError (404), before any I/O, for a link that is not ours.
+    """
+    reader = web.query_one(req, "e")
+    if reader is None:
+        return None
+    token = open_join_link(req.route_params.get("token", ""), services.sealer)
+    scope = services.directory.scope_of_connection(token.connection_id)
+    return scope, connection(scope, token.connection_id).value, reader
+
+
 def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
     """Raises RefusedError (404) for a link that is not ours, before any I/O, or that was revoked."""
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
@@ -150,6 +178,7 @@ def _page(req: func.HttpRequest, found: Connection, state: str) -> func.HttpResp
         "stop.html",
         state=state,
         token=req.route_params["token"],
+        reader=web.query_one(req, "e") or "",
         clinic=found.clinic_name,
         phone=found.contact_phone,
     )

@@ -88,17 +88,17 @@ def compose(rule: str, words: Words, settings: MessageSettings, language: str | 
     from babel.dates import format_skeleton, format_time
 
     kind = rule.partition(".")[0]
-    chosen = _language(kind, language, settings.languages)
+    chosen = language_for(kind, language, settings.languages)
     local, locale = words.start.astimezone(ZoneInfo(words.zone)), locale_of(chosen, words.zone)
     values = {
         "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": zone_name(local),
         "date": format_skeleton("MMMEd", local, locale=locale), "time": format_time(local, "short", locale=locale),
     }  # fmt: skip
-    own = _OWN.get(rule, rule.partition(".")[2].isdecimal()) and settings.texts.get(kind)  # type: ignore[call-overload]
-    template, stop = (_environment().get_template(_file(name, chosen)) for name in (kind, "stop"))
+    own = own_text(rule, settings)
+    template, stop = (environment().get_template(file_of(name, chosen)) for name in (kind, "stop"))
     text = ""
     for room in (3, 2, 1, 0):
-        more = {"room": room, "rule": rule, "sender": words.sender}
+        more = {"room": room, "rule": rule, "sender": words.sender, "minutes": rule.partition(".")[2]}
         said = own.format_map(values) if own else template.render(values, **more)
         text = f"{said.strip()} {stop.render(values, **more)}".strip().translate(_SAME_IN_GSM)
         if segments(text) == 1:
@@ -110,6 +110,12 @@ _OWN = {"confirmation.new": True, "change.moved": True, "cancellation.cancelled"
 """The rules for which an admin's own text is true; reminders are named by their lead."""
 
 
+def own_text(rule: str, settings: MessageSettings) -> str | None:
+    """The admin's own text for a message that passed by `rule`, its placeholders not filled."""
+    kind, _, more = rule.partition(".")
+    return settings.texts.get(kind) if _OWN.get(rule, more.isdecimal()) else None  # type: ignore[call-overload]
+
+
 def preview(rule: str, words: Words, settings: MessageSettings, language: str | None = None) -> Preview:
     """What an admin sees before saving: the text, its characters and the segments that it is billed as."""
     text = compose(rule, words, settings, language)
@@ -117,25 +123,26 @@ def preview(rule: str, words: Words, settings: MessageSettings, language: str | 
 
 
 _ENGLISH = {"confirmation": "confirmation.en.txt", "reminder": "reminder.en.txt", "change": "change.en.txt",
-            "cancellation": "cancellation.en.txt", "stop": "stop.en.txt"}  # fmt: skip
+            "cancellation": "cancellation.en.txt", "stop": "stop.en.txt", "link": "link.en.txt", "late": "late.en.txt",
+            "email": "email.en.txt"}  # fmt: skip
 
 
-def _file(kind: str, language: str) -> str:
-    """A language has all five files, or is not offered."""
+def file_of(kind: str, language: str) -> str:
+    """A language without a kind's file is not offered for it."""
     return _ENGLISH[kind] if language == "en" else f"{kind}.{language}.txt"
 
 
-def _language(kind: str, wanted: str | None, offered: Sequence[str]) -> str:
+def language_for(kind: str, wanted: str | None, offered: Sequence[str]) -> str:
     """The patient's language if it is offered and there are words for it, else the first offered, else English."""
     tags = [wanted, (wanted or "").partition("-")[0]]
     for tag in (*(t for t in tags if t in offered), *offered[:1]):
-        if tag and (_TEMPLATES / _file(kind, tag)).is_file() and (_TEMPLATES / _file("stop", tag)).is_file():
+        if tag and (_TEMPLATES / file_of(kind, tag)).is_file() and (_TEMPLATES / file_of("stop", tag)).is_file():
             return tag
     return "en"
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     import jinja2
 
     return jinja2.Environment(

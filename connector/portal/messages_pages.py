@@ -20,7 +20,7 @@ from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
 KINDS = ("confirmation", "reminder", "change", "cancellation")
 _SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "include_minors")
 _NUMBERS = ("daily_cap", "minor_age")
-_LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numbers")
+_LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numbers", "allowed_addresses")
 _NOTES = {
     "settings": "The settings are saved.",
     "on": "Messages are on. Visits of the next eight days that were booked before get no confirmation.",
@@ -83,6 +83,7 @@ def _typed(connection: tenants.Connection, fields: Mapping[str, str]) -> dict[st
         **{name: name in fields for name in _SWITCHES},
         **{name: fields.get(name, "") for name in (*_NUMBERS, "quiet_from", "quiet_until")},
         **lists,
+        "channels": [channel for channel in ("sms", "email") if f"channel_{channel}" in fields],
         "excluded_departments": [name for number, name in enumerate(names) if f"excluded_{number}" in fields],
         "texts": {kind: fields[f"text_{kind}"] for kind in KINDS if fields.get(f"text_{kind}", "").strip()},
     }

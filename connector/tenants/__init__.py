@@ -25,6 +25,8 @@ from connector.tenants.consent import (
 )
 from connector.tenants.credentials import OwnCredential, own_credential, remove_credential, set_credential
 from connector.tenants.models import (
+    EMAIL_ADDRESS,
+    Channel,
     Connection,
     ConnectionInput,
     ConnectionPatch,
@@ -68,8 +70,10 @@ __all__ = [
     "CONFIGURATION",
     "CONSENTS",
     "DIRECTORY",
+    "EMAIL_ADDRESS",
     "Actor",
     "Change",
+    "Channel",
     "Connection",
     "ConnectionInput",
     "ConnectionPatch",

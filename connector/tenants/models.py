@@ -27,6 +27,8 @@ _GUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _FHIR_ID = r"^[A-Za-z0-9.-]{1,64}$"
 _LOCAL_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 _E164 = r"^\+[1-9][0-9]{6,14}$"
+EMAIL_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}$"
+"""One address that every mail server takes: no display name, no quotes, plain ASCII."""
 _LANGUAGE = r"^[a-z]{2,3}(-[A-Z]{2})?$"
 _SENDER_ID = r"^[a-z0-9]{4,20}$"
 PATTERNS = {
@@ -34,6 +36,7 @@ PATTERNS = {
     _FHIR_ID: "may hold only letters, digits, dots and hyphens, at most 64",
     _LOCAL_TIME: "must be a time such as 21:00",
     _E164: "must be a number such as +18005550100",
+    EMAIL_ADDRESS: "must be an e-mail address such as visits@example.org",
     _LANGUAGE: "must be a language such as en or es-MX",
     _SENDER_ID: "must be the id of a sender",
 }
@@ -166,6 +169,10 @@ OwnText = Annotated[
 """Two segments at most, before the opt-out words."""
 
 
+Channel = Literal["sms", "email"]
+_CHANNELS: tuple[Channel, ...] = ("sms", "email")
+
+
 class MessageSettings(Model):
     """What a connection's patients are told, when, and who is left out."""
 
@@ -192,7 +199,15 @@ class MessageSettings(Model):
     ] = ["en"]
     """The first is for patients whose language is not among them."""
     allowed_numbers: Annotated[list[E164], Field(max_length=50)] = []
-    """A test connection sends to these and to nobody else."""
+    allowed_addresses: Annotated[
+        list[Annotated[str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_ADDRESS)]],
+        Field(max_length=50),
+    ] = []
+    """A test connection sends to these numbers and addresses and to nobody else."""
+    channels: Annotated[
+        list[Channel], Field(min_length=1), AfterValidator(lambda wanted: [c for c in _CHANNELS if c in wanted])
+    ] = ["sms"]
+    """How patients may be reached. With both: by SMS, and by e-mail who has no mobile number or prefers it."""
     texts: Annotated[dict[MessageKind, OwnText], AfterValidator(_own_texts)] = {}
     """The admin's own text of a kind, in place of ours; the opt-out words are added."""
 
@@ -335,7 +350,7 @@ class Connection(ConnectionInput):
 
     @property
     def may_send(self) -> bool:
-        """Switched on, and live: test domains are often copies of production, so they need a list of numbers."""
+        """Switched on, and live: test domains are often copies of production, so they need a list of whom to reach."""
         live = self.environment == "production" or bool(self.messages.allowed_numbers)
         return self.messages_enabled and live and self.sender_id is not None
 

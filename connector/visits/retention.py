@@ -53,14 +53,15 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
     before = clock.now() - KEEP_VISITS
     over: set[str] = set()
     kept: set[str] = set()
-    for prefix in ("o.", "p.", "v."):
+    for prefix in ("l.", "o.", "p.", "v."):
         for row in scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix)):
-            visit = row.key.removeprefix(prefix)
+            visit = row.key.split(".")[1]
             (over if _ended(row) < before else kept).add(visit)
     waiting = list(scope.tables.query(VISITS, connection_id, start="d.", end="d/")) if over - kept else []
     for visit in over - kept:
         rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("e", "g", "o", "p", "v", "w")]
-        rows += scope.tables.query(VISITS, connection_id, start=f"m.{visit}.", end=f"m.{visit}/")
+        for prefix in (f"l.{visit}.", f"m.{visit}."):
+            rows += scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix))
         rows += [row for row in waiting if row.key.split(".")[3] == visit]
         _delete(scope, VISITS, [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)])
     return len(over - kept)

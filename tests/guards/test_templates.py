@@ -47,7 +47,9 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_pages_keep_to_the_policy() -> None:
-    pages = {name: breaches(text) for name, text in files(TEMPLATES).items() if name.endswith(".html")}
+    templates = {name: text for name, text in files(TEMPLATES).items() if name.endswith(".html")}
+    del templates["messages/email.html"]  # no page: mail programs know no policy, and no style sheet of ours
+    pages = {name: breaches(text) for name, text in templates.items()}
     assert len(pages) > 5
     assert {name: found for name, found in pages.items() if found} == {}
 

@@ -44,15 +44,20 @@ def ask(
     *,
     body: Any = None,
     form: dict[str, str] | None = None,
+    raw: bytes = b"",
+    query: str = "",
     headers: dict[str, str] | None = None,
     role: str = "Connector.Configure",
     **route: str,
 ) -> func.HttpResponse:
     posted = None if form is None else {"form": FORM} | form
-    raw = urlencode(posted).encode() if posted is not None else json.dumps(body).encode() if body is not None else b""
+    if posted is not None:
+        raw = urlencode(posted).encode()
+    elif body is not None:
+        raw = json.dumps(body).encode()
     request = func.HttpRequest(
         method,
-        f"http://127.0.0.1:31999/{function}",
+        f"http://127.0.0.1:31999/{function}?{query}",
         headers={"Authorization": "Bearer any", **(headers or {})},
         route_params=route,
         body=raw,

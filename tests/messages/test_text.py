@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from connector import keys
-from connector.messages.text import Words, _environment, compose, preview, segments
+from connector.messages.text import Words, compose, environment, preview, segments
 from connector.settings import Key
 from connector.tenants import MessageSettings
 from connector.zones import country_of
@@ -182,7 +182,7 @@ def test_another_language_needs_only_its_files(tmp_path: Path, monkeypatch: pyte
     for kind in ("confirmation", "reminder", "change", "cancellation", "stop"):
         (tmp_path / f"{kind}.da.txt").write_text("{{ clinic }}: videobesøg {{ date }} {{ time }} {{ zone }} {{ link }}")
     monkeypatch.setattr("connector.messages.text._TEMPLATES", tmp_path)
-    monkeypatch.setattr("connector.messages.text._environment", _environment.__wrapped__)
+    monkeypatch.setattr("connector.messages.text.environment", environment.__wrapped__)
     words = Words(
         "Nordlys", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+45", "alphanumeric"
     )

@@ -21,6 +21,7 @@ RARE = {
     r"Visits w\.[^.]+",  # a visit waits for a second look: cancelled or vanished
     r"Visits b\.counts",  # the volume of told messages
     r"Visits b\.sender\.[^.]+",  # a paused sender
+    r"Visits l\.[^.]+\.[^.]+\.[^.]+",  # a link or word of a delay that somebody sent
     r"OptOuts [^.]+",  # somebody said STOP
     r"Visits k\.[^.]+\.[^.]+",  # seconds long
 }

@@ -1,0 +1,70 @@
+"""Where a message goes: a mobile number or an e-mail address, from the record or typed once, and how it is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector import ehr
+from connector.messages.phone import country_of_number, mobile_number, usable
+from connector.tenants import EMAIL_ADDRESS, Channel, Connection
+from connector.zones import country_of
+
+_ADDRESS = re.compile(EMAIL_ADDRESS)
+_LONGEST = 254
+"""RFC 5321 section 4.5.3.1.3, less the angle brackets."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Never stored and never logged; `to` is E.164 or an address."""
+
+    channel: Channel
+    to: str
+
+    @property
+    def masked(self) -> str:
+        """What a page shows, so that it can be recognized and not read: `+1•••••••48`, `m•••@p•••.example`."""
+        if self.channel == "sms":
+            return f"{self.to[:2]}{'•' * (len(self.to) - 4)}{self.to[-2:]}"
+        name, _, domain = self.to.partition("@")
+        return f"{name[:1]}•••@{domain[:1]}•••.{domain.rpartition('.')[2]}"
+
+
+def email_address(contacts: Iterable[ehr.ContactPoint], now: datetime) -> str | None:
+    """The address that a message may go to: lowest rank, in its period, not one at work and not an old one."""
+    for contact in usable(contacts, "email", now):
+        address = normal_address(contact.value)
+        if address is not None:
+            return address
+    return None
+
+
+def normal_address(text: str) -> str | None:
+    """The address in lower case, as every mail server reads it; None for what is not plainly one address."""
+    stripped = text.strip()
+    if len(stripped) > _LONGEST or not _ADDRESS.fullmatch(stripped):
+        return None
+    return stripped.lower()
+
+
+def of_record(
+    connection: Connection, appointment: ehr.Appointment, patient: ehr.Patient, now: datetime
+) -> dict[Channel, Contact]:
+    """What the patient's record offers, by channel."""
+    number = mobile_number(patient.contacts, country_for(connection, appointment), now)
+    address = email_address(patient.contacts, now)
+    found: dict[Channel, Contact] = {}
+    if number:
+        found["sms"] = Contact("sms", number)
+    if address:
+        found["email"] = Contact("email", address)
+    return found
+
+
+def country_for(connection: Connection, appointment: ehr.Appointment) -> str | None:
+    """Where a number without a country code belongs: the department's country, else that of the clinic's telephone."""
+    department = connection.department_of(appointment.location_ids)
+    return (country_of(department.time_zone) if department else None) or country_of_number(connection.contact_phone)
