@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from connector import logs, settings
 from connector.adapters.acs_email import AcsEmail
+from connector.adapters.acs_numbers import AcsNumbers
 from connector.adapters.acs_sms import AcsSms
 from connector.adapters.cerner import Cerner
 from connector.adapters.entra import Entra
@@ -47,6 +48,7 @@ class Services:
     sms: Callable[[Region], AcsSms]
     email: Callable[[Region], AcsEmail | None]
     """None where the stamp has no sender address for the region."""
+    numbers: Callable[[Region], AcsNumbers]
 
 
 def build(loaded: Settings) -> Services:
@@ -68,6 +70,7 @@ def build(loaded: Settings) -> Services:
         ),
         sms=lru_cache(maxsize=None)(lambda region: _sms(loaded, region)),
         email=lru_cache(maxsize=None)(lambda region: _email(loaded, region)),
+        numbers=lru_cache(maxsize=None)(lambda region: _numbers(loaded, region)),
     )
 
 
@@ -86,6 +89,13 @@ def _email(loaded: Settings, region: Region) -> AcsEmail | None:
     return AcsEmail(endpoint, key, identity, served.email_sender)
 
 
+def _numbers(loaded: Settings, region: Region) -> AcsNumbers:
+    served = loaded.region(region)
+    if not served.communication_endpoint:
+        raise PermanentError("numbers.not_configured")
+    return AcsNumbers(served.communication_endpoint, served.communication_key, served.identity_client_id)
+
+
 _lock = Lock()
 _services: Services | None = None
 
@@ -102,7 +112,7 @@ def services() -> Services:
 
 def blueprints() -> list[func.Blueprint]:
     """Every function of the app. Settings are read now, so a wrong one fails at start with its name."""
-    from connector import checks, health, launch, messages, portal, visits
+    from connector import checks, health, launch, messages, numbers, portal, visits
 
     regions = [served.region for served in services().settings.regions]
     return [
@@ -117,6 +127,7 @@ def blueprints() -> list[func.Blueprint]:
         messages.blueprint(services, regions),
         messages.routes_blueprint(services, regions),
         checks.blueprint(services),
+        numbers.blueprint(services, regions),
         portal.pages_blueprint(services),
         portal.signin_blueprint(services),
         portal.api_blueprint(services),

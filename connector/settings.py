@@ -33,6 +33,7 @@ STAMP_SETTINGS = (
     "CONNECTOR_PUBLIC_URL",
     "CONNECTOR_REGIONS",
     "CONNECTOR_TENANTS",
+    "CONNECTOR_NUMBERS_PER_TENANT",
     "CONNECTOR_SEALING_KEYS",
     "CONNECTOR_WRAPPING_KEYS",
     "ENTRA_AUTHORITY",
@@ -101,6 +102,8 @@ class Settings:
     regions: tuple[RegionSettings, ...]
     tenants: Mapping[str, tuple[str, ...]]
     """Entra tenant id to the FHIR bases for which the stamp's own EHR credentials may be used."""
+    numbers_per_tenant: int
+    """Telephone numbers that a tenant may hold by buying them itself; 0: the operator buys them."""
     sealing_keys: tuple[Key, ...]
     wrapping_keys: tuple[Key, ...]
     entra_authority: str
@@ -172,6 +175,7 @@ class _Reader:
             public_url=self._url("CONNECTOR_PUBLIC_URL", sandbox=sandbox).rstrip("/"),
             regions=self._regions(sandbox=sandbox),
             tenants=self._tenants(sandbox=sandbox),
+            numbers_per_tenant=self._count("CONNECTOR_NUMBERS_PER_TENANT", default=1, most=100),
             sealing_keys=self._keys("CONNECTOR_SEALING_KEYS", sandbox=sandbox),
             wrapping_keys=self._keys("CONNECTOR_WRAPPING_KEYS", sandbox=sandbox),
             entra_authority=self._url("ENTRA_AUTHORITY", sandbox=sandbox).rstrip("/"),
@@ -290,6 +294,13 @@ class _Reader:
         if not all("-----BEGIN PRIVATE KEY-----" in pair and "-----BEGIN CERTIFICATE-----" in pair for pair in pairs):
             self._fault("GRAPH_NOTIFICATION_CERTIFICATES", "must be private keys, each followed by its certificate")
         return pairs
+
+    def _count(self, name: str, *, default: int, most: int) -> int:
+        text = self._optional(name) or str(default)
+        if not (text.isascii() and text.isdigit() and int(text) <= most):
+            self._fault(name, f"must be a whole number up to {most}")
+            return default
+        return int(text)
 
     def _private_keys(self) -> tuple[str, ...]:
         text = (self._optional("SMART_PRIVATE_KEYS") or "").replace("\\n", "\n")

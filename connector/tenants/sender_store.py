@@ -9,7 +9,7 @@ from connector.errors import RefusedError
 from connector.keys import fingerprint
 from connector.tenants.audit import Actor, audit_write
 from connector.tenants.models import Sender, SenderInput, SenderPatch, Verification
-from connector.tenants.scope import CONFIGURATION, TenantScope
+from connector.tenants.scope import CONFIGURATION, DIRECTORY, TenantScope
 from connector.tenants.store import Versioned, connections, read, row_of
 
 
@@ -32,8 +32,9 @@ def sender(scope: TenantScope, sender_id: str) -> Sender | None:
 
 
 def add_sender(scope: TenantScope, wanted: SenderInput, actor: Actor) -> Sender:
-    """Raises RefusedError: not a number or name that can send, or already present."""
+    """Raises RefusedError: not a number or name that can send, already present, or bought by another tenant."""
     value, verification = _value(wanted)
+    _require_own(scope, value)
     made = Sender(
         id=secrets.token_hex(4), kind=wanted.kind, value=value, label=wanted.label, verification=verification
     )
@@ -53,6 +54,34 @@ def add_sender(scope: TenantScope, wanted: SenderInput, actor: Actor) -> Sender:
             details={"value": "is already configured"},
         ) from None
     return made
+
+
+def prove_number(scope: TenantScope, number: str) -> None:
+    """Remember that the tenant bought this E.164 number: no other tenant of the region may add it. Who bought it last
+    has it."""
+    row = Row("number", number.removeprefix("+"), {"tenant_id": scope.tenant_id})
+    scope.tables.transact(DIRECTORY, [Write("upsert", row)])
+
+
+def forget_number(scope: TenantScope, number: str) -> None:
+    """It was given back: whoever has it next may use it."""
+    try:
+        scope.tables.delete(DIRECTORY, Row("number", number.removeprefix("+")))
+    except RowChanged:
+        return
+
+
+def _require_own(scope: TenantScope, value: str) -> None:
+    """What was only typed reserves nothing; what was bought does."""
+    owner = scope.tables.get(DIRECTORY, "number", value.removeprefix("+")) if value.startswith("+") else None
+    if owner is not None and owner.text("tenant_id") != scope.tenant_id:
+        raise RefusedError(
+            "sender.taken",
+            "This number belongs to another organization of this service.",
+            status=409,
+            title="Not your number",
+            details={"value": "belongs to another organization"},
+        )
 
 
 def change_sender(

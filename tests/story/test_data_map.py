@@ -16,6 +16,8 @@ _ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \| `(\w+)` \|", re.MULTILINE)
 
 
 RARE = {
+    r"Configuration operation\.[^.]+",  # a number is bought
+    r"Configuration quota\.numbers",
     r"Configuration checks\.[^.]+",  # the timer's turn comes when it comes
     r"Configuration credential\.[^.]+\.[^.]+",  # a tenant with credentials of its own; tests/tenants stores one
     r"Visits w\.[^.]+",  # a visit waits for a second look: cancelled or vanished
