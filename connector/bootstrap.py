@@ -124,6 +124,7 @@ def blueprints() -> list[func.Blueprint]:
         visits.retention_blueprint(services),
         visits.ahead_blueprint(services, regions),
         visits.webhooks_blueprint(services),
+        visits.staff_door_blueprint(services),
         messages.blueprint(services, regions),
         messages.routes_blueprint(services, regions),
         checks.blueprint(services),

@@ -78,6 +78,7 @@ REFUSALS = {
     test_routes.PORTAL_COOKIE: {303},  # to sign in
     test_routes.PAGE_BEARER: {401, 403, 404},
     test_routes.JOIN_TOKEN: {404},
+    test_routes.STAFF_TOKEN: {404},
     test_routes.ONE_TIME_STATE: {400, 403, 404},
 }
 

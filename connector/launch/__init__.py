@@ -6,15 +6,18 @@ from connector.launch.routes import blueprint as launch_blueprint
 from connector.launch.routes import redirect_uri
 from connector.launch.session import VisitSession, open_session
 from connector.launch.signin import blueprint as signin_blueprint
+from connector.launch.staff import StaffAccount, begin_staff_sign_in, staff_account
 from connector.launch.state import SESSIONS
 
 __all__ = [
     "SESSIONS",
     "LinkedUser",
+    "StaffAccount",
     "UserLink",
     "VisitSession",
     "add_link",
     "begin_hand_off",
+    "begin_staff_sign_in",
     "find_link",
     "launch_blueprint",
     "open_session",
@@ -23,5 +26,6 @@ __all__ = [
     "release_link",
     "remove_link",
     "signin_blueprint",
+    "staff_account",
     "user_links",
 ]

@@ -1,32 +1,22 @@
-"""The window of a hand-off: to Microsoft's sign-in and back, where the code is shown. Administrators have their own
-sign-in in the portal.
-
-The MSAL flow (state, nonce, PKCE verifier) lives in a sealed cookie of the window that began it, ten minutes long, so
-nothing is stored and another browser can not finish it.
+"""The window of a hand-off: to Microsoft's sign-in and back, where the code is shown. A sign-in of staff alone
+(staff.py) comes back here too; administrators have their own sign-in in the portal.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from connector import logs, web
 from connector.errors import RefusedError
-from connector.keys import NotOpened, Sealer, decode, encode
 from connector.launch.handoff import open_hand_off, sign_in_to
+from connector.launch.staff import end_staff_sign_in, forget_flow, keep_flow, kept_flow
 
 if TYPE_CHECKING:
     from connector.adapters.entra import SignedInUser
     from connector.bootstrap import Services
-
-_FLOW_COOKIE = "__Host-signin"
-_FLOW_S = 600
-_PURPOSE = "cookie.signin"
-
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     bp = func.Blueprint()
@@ -40,15 +30,13 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         open_hand_off(services().directory, services().sealer, token)
         redirect_uri = services().settings.public_url + "/signin/callback"
         uri, flow = services().entra.begin_sign_in(redirect_uri, prompt="select_account")
-        kept = json.dumps({"token": token, "flow": flow, "expires": int(time.time()) + _FLOW_S})
-        sealed = encode(services().sealer.seal(kept.encode(), region=None, purpose=_PURPOSE))
-        return web.redirect(uri, cookies=(web.cookie(_FLOW_COOKIE, sealed, max_age_s=_FLOW_S),))
+        return web.redirect(uri, cookies=(keep_flow(services().sealer, {"token": token, "flow": flow}),))
 
     @bp.function_name("signin_callback")
     @bp.route(route="signin/callback", methods=["GET"])
     @web.answers_with_page
     def signin_callback(req: func.HttpRequest) -> func.HttpResponse:
-        kept = _kept(services().sealer, web.read_cookie(req, _FLOW_COOKIE))
+        kept = kept_flow(req, services().sealer)
         if kept is None:
             raise RefusedError(
                 "signin.expired",
@@ -58,6 +46,8 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             )
         parameters = {name: values[0] for name, values in web.query(req).items() if len(values) == 1}
         user = services().entra.finish_sign_in(kept["flow"], parameters)
+        if "to" in kept:
+            return end_staff_sign_in(services(), kept["to"], user)
         return _hand_back(services(), kept["token"], user)
 
     return bp
@@ -77,7 +67,7 @@ def _hand_back(services: Services, token: str, user: SignedInUser) -> func.HttpR
     return web.page(
         "signin_code.html",
         status=status,
-        cookies=(web.cookie(_FLOW_COOKIE, "", max_age_s=0),),
+        cookies=(forget_flow(),),
         code=code,
         purpose=hand_off.purpose,
         name=user.name or user.username,
@@ -86,11 +76,3 @@ def _hand_back(services: Services, token: str, user: SignedInUser) -> func.HttpR
         ehr_user=hand_off.fhir_user,
         again=f"/signin/{token}",
     )
-
-
-def _kept(sealer: Sealer, sealed: str | None) -> dict[str, Any] | None:
-    try:
-        value: dict[str, Any] = json.loads(sealer.open(decode(sealed or ""), region=None, purpose=_PURPOSE))
-    except NotOpened:
-        return None
-    return value if int(value["expires"]) > time.time() else None

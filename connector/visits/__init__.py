@@ -4,6 +4,7 @@ from connector.visits.ahead import blueprint as ahead_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
 from connector.visits.patient import blueprint as patient_blueprint
 from connector.visits.retention import blueprint as retention_blueprint
+from connector.visits.staff_door import blueprint as staff_door_blueprint
 from connector.visits.webhooks import blueprint as webhooks_blueprint
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "clinician_blueprint",
     "patient_blueprint",
     "retention_blueprint",
+    "staff_door_blueprint",
     "webhooks_blueprint",
 ]

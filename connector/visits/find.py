@@ -58,9 +58,9 @@ def find_visit(session: VisitSession, reader: FhirReader, wanted: str | None = N
         return Candidates(found[0] if len(found) == 1 else None, found if len(found) > 1 else (), patient.result())
 
 
-def zone_of(appointment: Appointment, connection: Connection) -> ZoneInfo:
-    """The department's zone; the first department's when the appointment's location is in none."""
-    department = connection.department_of(appointment.location_ids)
+def zone_of(appointment: Appointment | None, connection: Connection) -> ZoneInfo:
+    """The department's zone; the first department's when the appointment's location is in none, or not known."""
+    department = connection.department_of(appointment.location_ids) if appointment else None
     if department is None and connection.departments:
         department = connection.departments[0]
     return ZoneInfo(department.time_zone if department else "UTC")

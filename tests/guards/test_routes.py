@@ -15,6 +15,7 @@ from tests.guards.declared import Declared
 PUBLIC = "public"
 PAGE_BEARER = "bearer of a visit session"
 JOIN_TOKEN = "join token in the path"
+STAFF_TOKEN = "staff token in the path, and a Microsoft account of the hospital"
 PORTAL_COOKIE = "sealed cookie of the portal, whose row still stands"
 ENTRA_BEARER = "Entra bearer token"
 ONE_TIME_STATE = "one-time state and the browser that began it"
@@ -26,6 +27,8 @@ AUTHENTICATION = {
     "jwks_connection": PUBLIC,
     "static_file": PUBLIC,
     "zz_home": PUBLIC,
+    "staff_door": STAFF_TOKEN,
+    "staff_door_join": STAFF_TOKEN,
     "graph_notifications": GRAPH_TOKENS,
     "graph_lifecycle": GRAPH_TOKENS,
     "launch_provider": PUBLIC,  # begins a launch
