@@ -112,7 +112,7 @@ def services() -> Services:
 
 def blueprints() -> list[func.Blueprint]:
     """Every function of the app. Settings are read now, so a wrong one fails at start with its name."""
-    from connector import checks, health, launch, messages, numbers, portal, visits
+    from connector import checks, health, launch, messages, numbers, portal, tenants, visits
 
     regions = [served.region for served in services().settings.regions]
     return [
@@ -129,6 +129,7 @@ def blueprints() -> list[func.Blueprint]:
         messages.routes_blueprint(services, regions),
         checks.blueprint(services),
         numbers.blueprint(services, regions),
+        tenants.upkeep_blueprint(services),
         portal.pages_blueprint(services),
         portal.signin_blueprint(services),
         portal.api_blueprint(services),

@@ -45,6 +45,8 @@ from connector.tenants.models import (
     Verification,
 )
 from connector.tenants.recent import recent_connections, recent_senders
+from connector.tenants.removal import Consequences, consequences, delete_connection, finish_deletions
+from connector.tenants.removal import blueprint as upkeep_blueprint
 from connector.tenants.scope import CONFIGURATION, DIRECTORY, Directory, RegionalStorage, TenantScope
 from connector.tenants.sender_store import (
     add_sender,
@@ -83,6 +85,7 @@ __all__ = [
     "ConsentKind",
     "ConsentState",
     "ConsentText",
+    "Consequences",
     "Credential",
     "CredentialInput",
     "Department",
@@ -112,8 +115,11 @@ __all__ = [
     "connections",
     "consent_state",
     "consents",
+    "consequences",
+    "delete_connection",
     "differences",
     "faults",
+    "finish_deletions",
     "forget_number",
     "give_consents",
     "history",
@@ -134,5 +140,6 @@ __all__ = [
     "senders",
     "set_credential",
     "set_departments",
+    "upkeep_blueprint",
     "versioned_sender",
 ]

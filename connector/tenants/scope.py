@@ -158,6 +158,13 @@ class Directory:
         """Raises RowExists when the id is taken."""
         scope.tables.insert(DIRECTORY, Row("connection", connection_id, {"tenant_id": scope.tenant_id}))
 
+    def forget_connection(self, scope: TenantScope, connection_id: str) -> None:
+        """Its id is never given out again, for ids are random. Forgetting it twice is harmless."""
+        row = scope.tables.get(DIRECTORY, "connection", connection_id)
+        if row is not None:
+            scope.tables.delete(DIRECTORY, row)
+        self._connections.pop(connection_id, None)
+
     def scope_of_connection(self, connection_id: str) -> TenantScope:
         """Raises RefusedError (404) when there is no such connection."""
         if not CONNECTION_ID.fullmatch(connection_id):

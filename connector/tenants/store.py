@@ -19,6 +19,8 @@ from connector.tenants.validation import invalid
 
 SCHEMA = 1
 """Version of the stored form; raised when old rows need reading differently."""
+DELETING = "deleting"
+"""Column of a connection that is being deleted: since when. Nobody finds it any more."""
 
 M = TypeVar("M", bound=BaseModel)
 V = TypeVar("V")
@@ -35,14 +37,14 @@ class Versioned(Generic[V]):
 def connection(scope: TenantScope, connection_id: str) -> Versioned[Connection]:
     """Raises RefusedError (404), also for another tenant's connection."""
     row = scope.tables.get(CONFIGURATION, scope.tenant_id, f"connection.{connection_id}")
-    if row is None:
+    if row is None or row.text(DELETING):
         raise RefusedError("connection.unknown", "There is no such connection.", status=404, title="Not found")
     return read(row, Connection)
 
 
 def connections(scope: TenantScope) -> list[Versioned[Connection]]:
     rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start="connection.", end="connection/")
-    return [read(row, Connection) for row in rows]
+    return [read(row, Connection) for row in rows if not row.text(DELETING)]
 
 
 def add_connection(
@@ -217,8 +219,17 @@ def _bases(found: Connection) -> dict[str, str]:
     return bases
 
 
+def _claim_key(base: str) -> str:
+    return f"base.{fingerprint(base)[:32]}"
+
+
 def _claim(scope: TenantScope, connection_id: str, base: str) -> Row:
-    return Row(scope.tenant_id, f"base.{fingerprint(base)[:32]}", {"connection": connection_id})
+    return Row(scope.tenant_id, _claim_key(base), {"connection": connection_id})
+
+
+def claimed_bases(found: Connection) -> list[str]:
+    """Keys of the rows that reserve its bases."""
+    return sorted({_claim_key(base) for base in _bases(found).values()})
 
 
 def _base_writes(scope: TenantScope, present: Connection, changed: Connection) -> list[Write]:
@@ -233,7 +244,7 @@ def _require_free(scope: TenantScope, bases: Mapping[str, str], but: str = "") -
     """Raises RefusedError (409) when a base is another connection's of this tenant."""
     details: dict[str, str] = {}
     for name, base in bases.items():
-        row = scope.tables.get(CONFIGURATION, scope.tenant_id, _claim(scope, "", base).key)
+        row = scope.tables.get(CONFIGURATION, scope.tenant_id, _claim_key(base))
         if row is not None and row.text("connection") != but:
             owner = connection(scope, row.text("connection")).value
             details[name] = Text("already belongs to “%(name)s”", name=owner.name)

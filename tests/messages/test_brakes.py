@@ -1,6 +1,7 @@
 """What keeps messages from being sent: silent baselines, pauses, holds, limits."""
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -311,3 +312,19 @@ def test_limits_are_forgotten(stage: Stage) -> None:
 def test_countries(sender: Sender, number: str, *, reached: bool) -> None:
     """Jamaica is +1 as well."""
     assert limits.reaches(sender, number) is reached
+
+
+def test_a_deleted_connection_sends_nothing_of_what_was_planned(stage: Stage) -> None:
+    stage.book(in_minutes=90)
+    stage.discover()
+    hints = stage.dispatch()
+    assert hints and len(stage.rows("d")) == 1
+    present = tenants.connection(stage.scope, stage.connection_id)
+    tenants.delete_connection(stage.scope, stage.connection_id, present.etag, ACTOR)
+    for hint in hints:
+        stage.run("send", hint)  # released before it was deleted
+    stage.discover()
+    stage.deliver()
+    assert stage.outbox == [] and len(stage.rows("d")) == 1
+    tenants.finish_deletions(stage.services.directory, stage.scope, until=time.monotonic() + 60)
+    assert stage.rows("d") == stage.rows("v") == []
