@@ -1,7 +1,7 @@
 """Finds the video visits of a connection's departments, what became of them, and plans what must be told.
 
 The EHR cannot be asked for video visits, for changes, or by appointment type (Cerner FHIR R4, Appointment search), so
-windows of time over all locations are scanned: NEAR, the next six hours, in every run of the timer, five minutes
+windows of time over all locations are scanned: `near`, the next six hours, in every run of the timer, five minutes
 apart; today and tomorrow hourly; the six days after them every six hours.
 
 FHIR calls an hour = (12 of near + 2 of today and tomorrow + 6/6 of the six days) x pages of 50 appointments, at least
@@ -10,14 +10,17 @@ one for 50 locations: 15 for a small hospital. With 40 departments (80 locations
 near 12 x 100 pages on average (240 in the busiest six hours) = 1,200 (2,880), two days 700, far 6 x 400 / 6 = 400:
 2,300 calls an hour on average, 4,000 in the busiest, one at a time. A second look at what is cancelled or missing
 costs a call for 50 of them, and one for each cancelled visit (is there a new one in its place?), at most 50 a run.
+A large window is read and planned in parts of some 20 pages, which adds a page or two for each; what a run has no time
+for goes on in the next one.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from typing import TYPE_CHECKING
@@ -26,7 +29,7 @@ from connector import clock, ehr, keys, logs
 from connector.errors import TransientError
 from connector.messages import brakes, register, volume
 from connector.messages.decide import class_of
-from connector.messages.lease import Lease
+from connector.messages.lease import NEAR, Counts, Lease, Scan
 from connector.messages.plan import Planner
 from connector.messages.register import Visit
 from connector.tenants import Connection, TenantScope, recent_connections
@@ -36,14 +39,20 @@ if TYPE_CHECKING:
 
 DAYS = 8
 """Today and the next seven, in UTC."""
-NEAR = timedelta(hours=6)
+NEAR_SPAN = timedelta(hours=6)
 HOURLY_DAYS = 2
 FAR_EVERY = timedelta(hours=6)
+AGAIN = timedelta(minutes=30)
+"""A day of which parts could not be read is tried again after this."""
 SMALLEST = timedelta(minutes=15)
+PART = 1_000
+"""Appointments of one part of a window: 20 pages are read and planned well within the lease."""
+UNKNOWN = 8 * PART
+"""Appointments of a day as long as none was counted."""
 OUTAGE = 16
 """So many refused searches in a row are no unreadable record but an EHR that is down."""
 RUN_S = 240
-"""No window is begun later in a run; what is left is due in the next."""
+"""No part of a window is begun later in a run; what is left goes on in the next."""
 LOOKUPS = 50
 
 
@@ -70,23 +79,44 @@ def request_scans(scope: TenantScope, now: datetime) -> int:
     return count
 
 
-def due_windows(scans: Mapping[str, datetime], now: datetime, pending: Callable[[date], bool]) -> list[Window]:
-    """What must be scanned now, the nearest first; `scans`: when each window was last scanned completely.
+def due_windows(scans: Mapping[str, Scan], now: datetime, pending: Callable[[date], bool]) -> list[Window]:
+    """What must be scanned now, the nearest first.
 
     A day that a silent baseline still waits for is scanned from now on, and at once.
     """
     now = now.replace(microsecond=0)
-    windows = [Window("near", now, now + NEAR)]
+    windows = [Window(NEAR, now, now + NEAR_SPAN)]
     for offset in range(DAYS):
         day = now.astimezone(UTC).date() + timedelta(days=offset)
         midnight = datetime.combine(day, clock_time(), UTC)
-        start = max(midnight, now if pending(day) else now + NEAR)
-        every = timedelta(hours=1) if offset < HOURLY_DAYS else FAR_EVERY
-        last = scans.get(day.isoformat())
-        fresh = last is not None and timedelta() <= now - last < every and not pending(day)
-        if start < midnight + timedelta(days=1) and not fresh:
+        start = max(midnight, now if pending(day) else now + NEAR_SPAN)
+        scan = scans.get(day.isoformat(), Scan())
+        fresh = _within(scan.completed, _every(offset), now) and not pending(day)
+        failed = scan.tried is not None and (scan.completed is None or scan.tried > scan.completed)
+        rests = fresh or (failed and _within(scan.tried, AGAIN, now))
+        if start < midnight + timedelta(days=1) and (scan.reached or not rests):
             windows.append(Window(day.isoformat(), start, midnight + timedelta(days=1)))
     return windows
+
+
+def overdue(scans: Mapping[str, Scan], since: datetime, now: datetime) -> timedelta:
+    """By how much the window that waits longest is over its turn; `since`: when messages were switched on."""
+    today = now.astimezone(UTC).date()
+    waits = [now - (scans.get(NEAR, Scan()).completed or since) - timedelta(minutes=5)]
+    for offset in range(DAYS):
+        day = today + timedelta(days=offset)
+        known = max(since, datetime.combine(day, clock_time(), UTC) - timedelta(days=DAYS - 1))
+        if now + NEAR_SPAN < datetime.combine(day, clock_time(), UTC) + timedelta(days=1):
+            waits.append(now - (scans.get(day.isoformat(), Scan()).completed or known) - _every(offset))
+    return max(timedelta(), *waits)
+
+
+def _every(offset: int) -> timedelta:
+    return timedelta(hours=1) if offset < HOURLY_DAYS else FAR_EVERY
+
+
+def _within(moment: datetime | None, span: timedelta, now: datetime) -> bool:
+    return moment is not None and timedelta() <= now - moment < span
 
 
 def run(
@@ -123,8 +153,10 @@ class _Run:
         self._scope, self._connection, self._reader, self._sealer = scope, connection, reader, sealer
         self._lease = lease
         self._now = now
+        self._begun = time.monotonic()
         self._brakes = brakes.read(scope, connection, now, scanning=True)
         self._first_scan = False
+        self._visits = 0
         self._planner = Planner(
             scope, connection, sealer, now, self._silent, self._baseline,
             {key: row.text("likeness") for key, row in register.waiting(scope, connection.id).items()}, self._admit,
@@ -132,41 +164,68 @@ class _Run:
         self.counts: Counter[str] = Counter()
 
     def all(self) -> Counter[str]:
-        begun = time.monotonic()
         if self._planner.waits:
             self._look_again()
         for window in due_windows(self._lease.scans, self._now, self._brakes.pending):
-            if time.monotonic() - begun > RUN_S:
-                self.counts["left_for_next"] += 1
-                continue
-            self._lease.renew()
-            self._first_scan = window.name != "near" and window.name not in self._lease.scans
-            complete, found = self._scan(window)
-            self._lease.scanned(window.name, self._now if complete else None, found)
-            day = None if window.name == "near" else date.fromisoformat(window.name)
-            if complete and day and self._brakes.pending(day):
-                brakes.baselined(self._scope, self._connection, day, self._now)
+            self._window(window)
         return self.counts
 
-    def _scan(self, window: Window) -> tuple[bool, int]:
-        """Whether it was read completely, and how many appointments it has."""
+    def _window(self, window: Window) -> None:
+        """Read and plan it part by part, from where an earlier run got to."""
+        scans, day = self._lease.scans, None if window.name == NEAR else date.fromisoformat(window.name)
+        scan = scans.get(window.name, Scan())
+        if not self._goes_on(window, scan):
+            scan = replace(scan, tried=self._now, reached=None, so_far=Counts())
+        self._first_scan = day is not None and scan.completed is None
+        for start, end in self._parts(window, scan):
+            if time.monotonic() - self._begun > RUN_S:
+                self.counts["left_for_next"] += 1
+                scans[window.name] = replace(scan, reached=start)
+                return
+            self._lease.renew()
+            self._visits, before = scan.so_far.visits, scan.so_far
+            found, unread = self._scan(start, end)
+            scan = replace(scan, so_far=before.plus(found, self._visits - before.visits, unread))
+        appointments, visits, unread = scan.so_far
+        if unread:
+            logs.event("messages.scan_incomplete", connection=self._connection.id, window=window.name, unread=unread)
+            self.counts["unread"] += unread
+            scans[window.name] = replace(scan, reached=None)
+            return
+        scans[window.name] = Scan(self._now, scan.tried, None, appointments, visits)
+        if day and self._brakes.pending(day):
+            brakes.baselined(self._scope, self._connection, day, self._now)
+
+    def _goes_on(self, window: Window, scan: Scan) -> bool:
+        """Not when a silent baseline began meanwhile: it must see the whole day."""
+        if scan.reached is None or scan.tried is None or not window.start < scan.reached < window.end:
+            return False
+        return all(baseline.at <= scan.tried for baseline in self._brakes.baselines.values())
+
+    def _parts(self, window: Window, scan: Scan) -> list[tuple[datetime, datetime]]:
+        length, reached = window.end - window.start, scan.reached or window.start
+        days = [one.appointments for name, one in self._lease.scans.items() if name != NEAR and one.completed]
+        usual = max(days, default=UNKNOWN) * (length / timedelta(days=1))
+        expected = scan.appointments if scan.completed else usual
+        count = max(1, min(math.ceil(expected / PART), length // SMALLEST))
+        edges = [(window.start + length * n / count).replace(microsecond=0) for n in range(count)]
+        parts = zip(edges, [*edges[1:], window.end], strict=True)
+        return [(max(start, reached), end) for start, end in parts if end > reached]
+
+    def _scan(self, start: datetime, end: datetime) -> tuple[int, int]:
+        """How many appointments a part of a window has, and how much of it could not be read."""
         reading = _Reading()
-        self._read(self._connection.location_ids, window.start, window.end, reading)
-        known = register.visits(self._scope, self._connection.id, (window.start, window.end))
+        self._read(self._connection.location_ids, start, end, reading)
+        known = register.visits(self._scope, self._connection.id, (start, end))
         known |= self._unknown(reading.items, known)
         vanished: list[Visit] = []
         if not reading.unread:
             found = {self._planner.key(item.id) for item in reading.items}
-            missing = [v for v in known.values() if v.key not in found and v.state == "live"
-                       and window.start <= v.start < window.end]  # fmt: skip
+            missing = [v for v in known.values() if v.key not in found and v.state == "live" and start <= v.start < end]
             more, vanished = self._by_id(missing)
             reading.items += more
         self.counts += self._planner.plan(reading.items, known, vanished)
-        if reading.unread:
-            logs.event("messages.scan_incomplete", connection=self._connection.id, window=window.name,
-                       unread=reading.unread)  # fmt: skip
-            self.counts["unread"] += reading.unread
-        return not reading.unread, len(reading.items)
+        return len(reading.items), reading.unread
 
     def _unknown(self, items: Sequence[ehr.Appointment], known: Mapping[str, Visit]) -> dict[str, Visit]:
         """What is remembered of the video visits that were not in this window: they moved here, or are new."""
@@ -237,12 +296,13 @@ class _Run:
         begun = [self._brakes.baselines[name].at for name in (brakes.ALL, department) if name in self._brakes.baselines]
         return max(begun, default=None)
 
-    def _admit(self, planned: Counter[str], cancelled: int, visits: int) -> None:
+    def _admit(self, planned: Counter[str], visits: int) -> None:
         """All visits of a day are new when it is scanned for the first time: that alone is nothing abnormal."""
+        self._visits += visits
+        usual = max((scan.visits for name, scan in self._lease.scans.items() if name != NEAR), default=0)
         volume.admit(
             self._scope, self._connection, planned, clock.now(),
-            visits_a_day=visits * (volume.BUSY_HOURS if self._first_scan else 1),
-            cancelled=cancelled, day_visits=visits,
+            visits_a_day=max(usual, self._visits), first_scan=self._first_scan,
         )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
-"""Who scans a connection: one worker at a time, for a limited real time, and when each window was scanned.
+"""Who scans a connection, one worker at a time and for a limited real time, and how far each window was scanned.
 
-`lease.discover`  holder, end of the lease (real time) and the last complete scan of each window
-`s.{window}`      the same for the operator: last complete scan, last attempt, how many appointments
+Row `lease.discover`: holder, end of the lease (real time), and for each window what `Scan` says.
 """
 
 from __future__ import annotations
@@ -10,18 +9,60 @@ import json
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from connector import clock
-from connector.adapters.tables import Row, RowChanged, RowExists, Write
+from connector.adapters.tables import Row, RowChanged, RowExists
 from connector.errors import TransientError
 from connector.messages.ledger import TABLE, real_now
 from connector.tenants import TenantScope
 
 KEY = "lease.discover"
+NEAR = "near"
 LASTS = timedelta(minutes=2)
-"""Longer than the pages of one search take as a rule; a worker that died is replaced after this. One that is slower
-loses its lease, and stops at its next renewal."""
+"""Longer than the reading and planning of one part of a window take; a worker that died is replaced after this. One
+that is slower loses its lease, and stops at its next renewal."""
 RENEWED_AFTER = timedelta(seconds=20)
+
+
+class Counts(NamedTuple):
+    appointments: int = 0
+    visits: int = 0
+    unread: int = 0
+    """Parts and records that could not be read."""
+
+    def plus(self, appointments: int, visits: int, unread: int) -> Counts:
+        return Counts(self.appointments + appointments, self.visits + visits, self.unread + unread)
+
+
+NOTHING = Counts()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is known of one window, in business time."""
+
+    completed: datetime | None = None
+    """When it was last read completely."""
+    tried: datetime | None = None
+    """When the last reading began, complete or not."""
+    reached: datetime | None = None
+    """Where a reading that ran out of time goes on."""
+    appointments: int = 0
+    visits: int = 0
+    """Video visits that were to take place, at the last complete reading."""
+    so_far: Counts = NOTHING
+    """Of the reading under way."""
+
+
+def scans(row: Row | None) -> dict[str, Scan]:
+    """By window: `near`, or a day."""
+    stored: dict[str, list[Any]] = json.loads(row.text("windows") or "{}") if row else {}
+    found = {}
+    for name, (completed, tried, reached, appointments, visits, so_far) in stored.items():
+        times = _moment(completed), _moment(tried), _moment(reached)
+        found[name] = Scan(*times, appointments, visits, Counts(*so_far))
+    return found
 
 
 @dataclass
@@ -31,10 +72,9 @@ class Lease:
     scope: TenantScope
     partition: str
     holder: str
-    scans: dict[str, datetime]
+    scans: dict[str, Scan]
     etag: str | None = None
     renewed: datetime = field(default_factory=real_now)
-    _tried: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def acquire(cls, scope: TenantScope, partition: str) -> Lease | None:
@@ -43,11 +83,9 @@ class Lease:
         until = row.text("until") if row else ""
         if until and datetime.fromisoformat(until) > real_now():
             return None
-        scans = json.loads(row.text("scans") or "{}") if row else {}
-        times = {name: datetime.fromisoformat(at) for name, at in scans.items()}
-        lease = cls(scope, partition, secrets.token_hex(8), times, row.etag if row else None)
+        lease = cls(scope, partition, secrets.token_hex(8), scans(row), row.etag if row else None)
         try:
-            lease._write()
+            lease._write(lease._row())
         except (RowExists, RowChanged):
             return None
         return lease
@@ -55,45 +93,37 @@ class Lease:
     def renew(self) -> None:
         if real_now() - self.renewed > RENEWED_AFTER:
             try:
-                self._write()
+                self._write(self._row())
             except RowChanged:
                 raise TransientError("messages.lease_lost") from None
-
-    def scanned(self, window: str, completed: datetime | None, found: int) -> None:
-        """Note a scan of a window; `completed` is None when parts of it could not be read."""
-        self._tried[window] = found
-        if completed:
-            self.scans[window] = completed
 
     def release(self) -> None:
         """Give it back, and write what was scanned; nothing when another worker took it."""
         today = clock.now().date().isoformat()
-        past = [name for name in self.scans if name != "near" and name < today]
-        for name in past:
-            del self.scans[name]
-        writes = [Write("update", self._row(released=True))]
-        writes += [Write("upsert", self._state(name, found)) for name, found in self._tried.items() if name not in past]
+        self.scans = {name: scan for name, scan in self.scans.items() if name == NEAR or name >= today}
         try:
-            self.scope.tables.transact(TABLE, writes)
+            self._write(self._row(released=True))
         except RowChanged:
             return
-        for name in past:
-            try:
-                self.scope.tables.delete(TABLE, Row(self.partition, f"s.{name}"))
-            except RowChanged:
-                continue
 
-    def _state(self, name: str, found: int) -> Row:
-        completed = self.scans.get(name)
-        values = {"completed_at": completed.isoformat() if completed else "", "tried_at": clock.now().isoformat()}
-        return Row(self.partition, f"s.{name}", {**values, "appointments": found})
-
-    def _write(self) -> None:
-        row, tables = self._row(), self.scope.tables
+    def _write(self, row: Row) -> None:
+        tables = self.scope.tables
         self.etag = (tables.update(TABLE, row) if self.etag else tables.insert(TABLE, row)).etag
         self.renewed = real_now()
 
     def _row(self, *, released: bool = False) -> Row:
-        scans = json.dumps({name: at.isoformat() for name, at in self.scans.items()}, separators=(",", ":"))
+        kept = {
+            name: [_text(one.completed), _text(one.tried), _text(one.reached), one.appointments, one.visits, one.so_far]
+            for name, one in self.scans.items()
+        }
         until = "" if released else (real_now() + LASTS).isoformat()
-        return Row(self.partition, KEY, {"holder": self.holder, "until": until, "scans": scans}, self.etag)
+        windows = json.dumps(kept, separators=(",", ":"))
+        return Row(self.partition, KEY, {"holder": self.holder, "until": until, "windows": windows}, self.etag)
+
+
+def _text(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

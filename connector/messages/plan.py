@@ -39,8 +39,8 @@ class Planner:
     taken as told once more: nobody knows what was sent since."""
     waits: dict[str, str]
     """The visits that wait for a second look since an earlier run, and the likeness of each."""
-    admit: Callable[[Counter[str], int, int], object]
-    """Called with what is about to be planned by kind, and how many of how many visits are cancelled."""
+    admit: Callable[[Counter[str], int], object]
+    """Called with what is about to be planned by kind, and how many visits there are."""
     begun: dict[str, str] = field(default_factory=dict)
     """As `waits`, begun in this run."""
 
@@ -59,7 +59,7 @@ class Planner:
         batch.rebook()
         changes = batch.changes()
         told = Counter(m.kind for c in changes for m, o in c.planned if o.state == "planned" and not m.lead)
-        self.admit(told, told["cancellation"], sum(v.state == "live" for v in (*known.values(), *batch.new)))
+        self.admit(told, sum(v.state == "live" for v in (*known.values(), *batch.new)))
         lost = {change.visit.key for change in register.apply(self.scope, self.connection.id, changes)}
         batch.counts["conflict"] += len(lost)
         for change in changes:

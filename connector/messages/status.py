@@ -8,13 +8,15 @@ watch(scope, connection, now)     the same for the operator's alerts: one log li
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
 from connector import logs
 from connector.adapters.tables import Row
-from connector.messages import brakes
+from connector.messages import brakes, lease
+from connector.messages.discover import overdue
 from connector.messages.ledger import TABLE, instant, stamp
 from connector.tenants import Connection, TenantScope
 
@@ -45,6 +47,8 @@ class MessageStatus(BaseModel):
     baseline_pending: bool
     """The first complete scans are still to come: what was booked already is only remembered."""
     last_complete_scan: datetime | None
+    scan_overdue_seconds: int
+    """By how much the part of the schedule that waits longest for a complete scan is over its turn."""
     queue_age_seconds: int
     """How long the oldest message that nothing stops has been due."""
     due: int
@@ -101,6 +105,7 @@ def status(scope: TenantScope, connection: Connection, now: datetime) -> Message
         if row.text("state") in ("skipped", "failed", "uncertain"):
             rules[row.text("rule")] += 1
     lost = scope.tables.query(TABLE, connection.id, start="v.", end="v/", where=("class", "lost", "lost!"))
+    scans = lease.scans(scope.tables.get(TABLE, connection.id, lease.KEY))
     return MessageStatus(
         connection=connection.id,
         enabled=connection.messages_enabled,
@@ -108,7 +113,8 @@ def status(scope: TenantScope, connection: Connection, now: datetime) -> Message
         sender_paused=state.sender_paused,
         holds=[Brake(kind=kind, rule=rule) for kind, rule in sorted(state.held.items())],
         baseline_pending=connection.may_send and _baseline_pending(state, now),
-        last_complete_scan=_scan(scope, connection),
+        last_complete_scan=max((at for scan in scans.values() if (at := scan.completed)), default=None),
+        scan_overdue_seconds=_overdue(scans, state, now),
         queue_age_seconds=int((now - oldest).total_seconds()),
         due=due,
         held=held,
@@ -142,12 +148,9 @@ def watch(scope: TenantScope, connection: Connection, now: datetime) -> None:
     rows = list(_planned(scope, connection, until=now + LOOK, limit=ENOUGH))
     free = [row for row in rows if not state.stopped(_kind(row)) and _due(row) <= now]
     age = int((now - min((_due(row) for row in free), default=now)).total_seconds())
-    scan = _scan(scope, connection) or now
-    free_count, held_count, unscanned = (
-        len(free),
-        sum(1 for row in rows if state.stopped(_kind(row))),
-        int((now - scan).total_seconds()),
-    )
+    free_count, held_count = len(free), sum(1 for row in rows if state.stopped(_kind(row)))
+    scans = lease.scans(scope.tables.get(TABLE, connection.id, lease.KEY))
+    unscanned = _overdue(scans, state, now) if connection.may_send else 0
     logs.event("messages.queue", connection=connection.id, age_s=age, due=free_count, held=held_count)
     if age > LATE.total_seconds():
         logs.event("messages.alarm_late", connection=connection.id, age_s=age, due=free_count)
@@ -186,9 +189,10 @@ def _rule(connection: Connection, state: brakes.State, kind: str) -> str:
     return state.stopped(kind) or ("due" if on.get(kind, True) else "disabled_kind")
 
 
-def _scan(scope: TenantScope, connection: Connection) -> datetime | None:
-    rows = scope.tables.query(TABLE, connection.id, start="s.", end="s/")
-    return max((datetime.fromisoformat(at) for row in rows if (at := row.text("completed_at"))), default=None)
+def _overdue(scans: Mapping[str, lease.Scan], state: brakes.State, now: datetime) -> int:
+    """Seconds; 0 before the silent baseline begins, which it does in the first minute."""
+    begun = state.baselines.get(brakes.ALL)
+    return int(overdue(scans, begun.at, now).total_seconds()) if begun and not state.off else 0
 
 
 def _baseline_pending(state: brakes.State, now: datetime) -> bool:

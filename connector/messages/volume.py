@@ -23,7 +23,8 @@ FLOOR = 50
 FACTOR = 3
 BUSY_HOURS = 10
 """In which a day's visits are booked, where no earlier day tells."""
-CANCELLED_COUNT, CANCELLED_PERCENT = 20, 30
+CANCELLED_COUNT, CANCELLED_SHARE = 20, 0.3
+"""Cancellations to be told within an hour that are never held, and of a full day's visits."""
 DAYS = 7
 _ATTEMPTS = 10
 Counts = dict[str, dict[str, int]]
@@ -36,23 +37,21 @@ def admit(
     now: datetime,
     *,
     visits_a_day: int = 0,
-    cancelled: int = 0,
-    day_visits: int = 0,
+    first_scan: bool = False,
 ) -> frozenset[str]:
     """Count what a scan is about to plan, by kind, and hold a kind that is too much; the kinds that are held now.
 
-    `cancelled` of `day_visits` visits of the scanned day were cancelled since they were told. Planning goes on: what
-    is held waits as planned. Two storage operations, none when there is nothing to plan.
+    `visits_a_day`: of the fullest day that is known. `first_scan`: all visits of the scanned day are new. Planning
+    goes on: what is held waits as planned. Two storage operations, none when there is nothing to plan.
     """
     if not any(planned.values()):
         return frozenset()
     state, totals, forecasts = _count(scope, connection, planned, now)
+    usual = visits_a_day if first_scan else visits_a_day // BUSY_HOURS
     too_much = {
-        kind: "held_volume"
-        for kind in planned
-        if planned[kind] and totals[kind] > FACTOR * max(forecasts[kind], visits_a_day // BUSY_HOURS)
+        kind: "held_volume" for kind in planned if planned[kind] and totals[kind] > FACTOR * max(forecasts[kind], usual)
     }
-    if cancelled > CANCELLED_COUNT and cancelled * 100 > day_visits * CANCELLED_PERCENT:
+    if planned.get("cancellation") and totals["cancellation"] > max(CANCELLED_COUNT, visits_a_day * CANCELLED_SHARE):
         too_much["cancellation"] = "held_mass_cancellation"
     until = state.released
     new = {k: r for k, r in too_much.items() if k not in state.held and (k not in until or until[k] < now)}

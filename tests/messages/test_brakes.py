@@ -154,9 +154,8 @@ def test_a_chunk_costs_eight_storage_operations(stage: Stage) -> None:
     assert Counter(asked) == {"Visits": 5, "OptOuts": 1, "Limits": 2}
 
 
-def admit(stage: Stage, *, cancelled: int = 0, day_visits: int = 0, **planned: int) -> frozenset[str]:
-    now = stage.world.now()
-    return volume.admit(stage.scope, stage.connection, planned, now, cancelled=cancelled, day_visits=day_visits)
+def admit(stage: Stage, *, visits_a_day: int = 0, **planned: int) -> frozenset[str]:
+    return volume.admit(stage.scope, stage.connection, planned, stage.world.now(), visits_a_day=visits_a_day)
 
 
 def test_an_abnormal_volume_is_held_until_an_admin_releases_it(stage: Stage) -> None:
@@ -183,10 +182,16 @@ def test_the_forecast_is_the_same_hour_of_earlier_days() -> None:
 
 
 def test_a_mass_cancellation_is_held(stage: Stage) -> None:
-    assert admit(stage, cancellation=20, cancelled=20, day_visits=25) == frozenset()
-    assert admit(stage, cancellation=25, cancelled=25, day_visits=100) == frozenset()
-    assert admit(stage, cancellation=25, cancelled=25, day_visits=80) == {"cancellation"}
+    """By the hour, not by the run, and measured by a full day of this hospital."""
+    assert admit(stage, cancellation=12, visits_a_day=40) == admit(stage, cancellation=8, visits_a_day=40) == set()
+    assert admit(stage, cancellation=1, visits_a_day=40) == {"cancellation"}
     assert state(stage).stopped("cancellation") == "held_mass_cancellation"
+
+
+def test_a_busy_but_normal_morning_is_not_held(stage: Stage) -> None:
+    for _ in range(12):
+        assert admit(stage, cancellation=12, change=14, visits_a_day=2_000) == frozenset()
+    assert admit(stage, cancellation=457, visits_a_day=2_000) == {"cancellation"}, "over 600 in this hour"
 
 
 def test_hospital_wide_cancellation_sends_nothing(stage: Stage) -> None:

@@ -65,6 +65,15 @@ def test_what_is_held_is_no_late_queue(stage: Stage, monkeypatch: pytest.MonkeyP
     assert "messages.alarm_unscanned" in events(stage, monkeypatch)
 
 
+def test_an_ehr_that_was_never_read_is_an_alarm(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "messages.alarm_unscanned" not in events(stage, monkeypatch)
+    stage.world.advance(timedelta(minutes=36))
+    assert events(stage, monkeypatch)["messages.alarm_unscanned"]["age_s"] >= 31 * 60
+    assert now(stage).scan_overdue_seconds >= 31 * 60 and now(stage).last_complete_scan is None
+    stage.discover()
+    assert now(stage).scan_overdue_seconds == 0 and "messages.alarm_unscanned" not in events(stage, monkeypatch)
+
+
 def test_forecast_counts_by_hour_kind_and_rule(staged: Any) -> None:
     stage = staged(reminders=True, reminder_leads_minutes=[15])
     for patient in range(3):
