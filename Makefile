@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt languages package requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages package infra-check requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and node_modules (nothing to do when they are up to date)
 	@PYTHON='$(PYTHON)' tools/setup.sh
@@ -35,12 +35,22 @@ languages: setup ## Bring the catalogues of connector/locales up to date with th
 package: setup ## Build dist/connector.zip, what Azure runs; prints one JSON line
 	@$(PY) tools/package.py $(ARGS)
 
+CHECKOV := .cache/checkov
+infra-check: setup ## Check infra/ for known mistakes (checkov); what it says of the code is checked by `make test`
+	@cksum requirements-infra.txt | cmp -s - $(CHECKOV)/.stamp || { rm -rf $(CHECKOV) && $(PY) -m venv $(CHECKOV) && \
+		$(CHECKOV)/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input \
+		--only-binary :all: --require-hashes -r requirements-infra.txt && cksum requirements-infra.txt >$(CHECKOV)/.stamp; }
+	@LOG_LEVEL=CRITICAL $(CHECKOV)/bin/checkov --directory infra --framework bicep --skip-download --compact --quiet \
+		>$(CHECKOV)/report; code=$$?; cat $(CHECKOV)/report; \
+		! grep -q 'Parsing errors: [1-9]' $(CHECKOV)/report && exit $$code
+
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
 requirements: setup ## Compile the hashed requirement files again (ARGS=--upgrade for newest versions)
 	@$(PY) -m pip install --quiet --no-cache-dir --upgrade --target .cache/uv uv
 	@$(UV) $(ARGS) requirements.in -o requirements.txt
 	@$(UV) $(ARGS) requirements-dev.in -o requirements-dev.txt
+	@$(UV) $(ARGS) requirements-infra.in -o requirements-infra.txt
 
 clean: ## Remove everything that set-up and the tests made
 	rm -rf .venv node_modules dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -121,6 +121,8 @@ def blueprints() -> list[func.Blueprint]:
         launch.signin_blueprint(services),
         visits.clinician_blueprint(services),
         visits.patient_blueprint(services),
+        visits.patient_launch_blueprint(services),
+        visits.patient_test_blueprint(services),
         visits.retention_blueprint(services),
         visits.ahead_blueprint(services, regions),
         visits.webhooks_blueprint(services),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connector.errors import RefusedError
 from connector.keys import JoinToken, NotOpened, Sealer
+from connector.languages import N_
 
 
 def open_join_link(token: str, sealer: Sealer) -> JoinToken:
@@ -21,8 +22,10 @@ def wrong_link() -> RefusedError:
     """One answer for forged, revoked and unknown links: it reveals nothing."""
     return RefusedError(
         "visit.wrong_link",
-        "This link does not open a visit. Please use the link in the newest message "
-        "from your clinic, or call the clinic.",
+        N_(
+            "This link does not open a visit. Please use the link in the newest message "
+            "from your clinic, or call the clinic."
+        ),
         status=404,
-        title="This link does not work",
+        title=N_("This link does not work"),
     )

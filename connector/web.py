@@ -203,7 +203,10 @@ def require_same_origin(request: func.HttpRequest, public_url: str) -> None:
     if site is None and request.headers.get("Origin") == public_url:
         return
     raise RefusedError(
-        "web.cross_site", "This request did not come from one of our own pages.", status=403, title="Not from our page"
+        "web.cross_site",
+        N_("This request did not come from one of our own pages."),
+        status=403,
+        title=N_("Not from our page"),
     )
 
 
@@ -217,7 +220,7 @@ def answers_with_page(handler: Handler) -> Handler:
     return page_errors("portal")(handler)
 
 
-def page_errors(domain: Domain) -> Callable[[Handler], Handler]:
+def page_errors(domain: Domain, template: str = "error.html") -> Callable[[Handler], Handler]:
     """`answers_with_page`, in the reader's language of the domain where the error's text is in its catalogue."""
 
     def decorate(handler: Handler) -> Handler:
@@ -227,7 +230,7 @@ def page_errors(domain: Domain) -> Callable[[Handler], Handler]:
                 return handler(req)
             except Exception as error:
                 shown = _shown(error)
-                body = render("error.html", _language_of_refused(req, domain), **shown)
+                body = render(template, _language_of_refused(req, domain), **shown)
                 csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
                 return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
 

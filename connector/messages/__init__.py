@@ -9,6 +9,7 @@ from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import international
 from connector.messages.optouts import record as record_opt_out
 from connector.messages.previews import previews
+from connector.messages.register import was_moved
 from connector.messages.routes import blueprint as routes_blueprint
 from connector.messages.routes import configured
 from connector.messages.status import Forecast, MessageStatus
@@ -41,6 +42,7 @@ __all__ = [
     "send_link",
     "status",
     "upcoming",
+    "was_moved",
 ]
 
 

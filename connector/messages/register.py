@@ -74,6 +74,14 @@ def visits_of(scope: TenantScope, partition: str, wanted: Sequence[str]) -> dict
     return {visit.key: visit for visit in (_visit(row) for row in rows if row)}
 
 
+def was_moved(scope: TenantScope, partition: str, visit: str, start: datetime) -> bool:
+    """Whether the patient may have another time in mind: moved since the last telling, or told by a change."""
+    seen = visits_of(scope, partition, [visit]).get(visit)
+    if seen is None or seen.told.start is None:
+        return False
+    return seen.told.start != start or seen.asked.kind == "change"
+
+
 def messages_of(scope: TenantScope, partition: str, wanted: Sequence[str]) -> dict[str, list[Row]]:
     """The m rows of visits, by visit key."""
     found: dict[str, list[Row]] = {key: [] for key in wanted}

@@ -1,49 +1,30 @@
-"""The patient's link. Possession of it grants the lobby only; the clinician verifies who is there.
+"""The patient's page `/j/{token}` and what it does.
 
-GET never counts as a visit (link previews fetch it); joining is a POST.
+GET never counts as a visit (link previews fetch it); joining is a POST, and so is saying that a person opened the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from connector import clock, logs, web
-from connector.ehr import Appointment
-from connector.errors import PermanentError, RefusedError, TransientError
-from connector.join_link import open_join_link, wrong_link
-from connector.keys import JoinToken
-from connector.launch import open_session
-from connector.tenants import Connection, TenantScope, connection
-from connector.visits import times
-from connector.visits.find import find_visit, zone_of
-from connector.visits.meeting import Meeting, provision, stored, visit_key
-from connector.visits.presence import first_presence, read_presence
+from connector.errors import ConnectorError, TransientError
+from connector.visits import ahead, times
+from connector.visits.calendar import calendar_entry
+from connector.visits.doorway import Doorway, doorway, here, language_of, seen, threshold
+from connector.visits.meeting import provision
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
-State = Literal["early", "open", "over", "cancelled", "in_person", "unreachable"]
-
-
-@dataclass(frozen=True)
-class Doorway:
-    """What the link opens now. `appointment` is None when the EHR did not answer and `meeting` was stored before."""
-
-    scope: TenantScope
-    connection: Connection
-    visit: str
-    state: State
-    start: datetime | None
-    zone: ZoneInfo
-    opens: datetime | None
-    appointment: Appointment | None = None
-    meeting: Meeting | None = None
+SOON = timedelta(hours=1)
+"""From then on a page left open opens the door by itself, and keeps the screen on."""
+NOBODY_CAME = timedelta(minutes=15)
+"""After the time at which the clinic was expected: then the patient is told to call."""
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
@@ -51,119 +32,148 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
 
     @bp.function_name("patient_page")
     @bp.route(route="j/{token}", methods=["GET"])
-    @web.answers_with_page
+    @web.page_errors("patient", "patient_error.html")
     def patient_page(req: func.HttpRequest) -> func.HttpResponse:
-        return _page(req, _doorway(services(), req))
+        return _page(services(), req, doorway(services(), req))
 
     @bp.function_name("patient_join")
     @bp.route(route="j/{token}/join", methods=["POST"])
-    @web.answers_with_page
+    @web.page_errors("patient", "patient_error.html")
     def patient_join(req: func.HttpRequest) -> func.HttpResponse:
-        web.require_same_origin(req, services().settings.public_url)
-        door = _doorway(services(), req)
-        if door.state != "open":
-            return _page(req, door)
-        meeting = door.meeting
-        if door.appointment is not None:
-            meeting = provision(services(), door.scope, door.connection, door.appointment)
-        if meeting is None:
-            raise PermanentError("meeting.none")
-        now = clock.now().isoformat()
-        first_presence(door.scope, door.connection.id, door.visit, end=meeting.end, joined_at=now)
-        logs.event("visit.patient_joined", connection=door.connection.id, visit=door.visit)
-        # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us
-        return web.redirect(
-            meeting.browser_join_url or meeting.join_web_url, csp=web.content_security_policy(form_action=None)
-        )
+        return _join(services(), req)
 
-    @bp.function_name("patient_launched")
-    @bp.route(route="visits/{session}/patient", methods=["GET"])
+    @bp.function_name("patient_presence")
+    @bp.route(route="j/{token}/presence", methods=["POST"])
     @web.answers_with_problem
-    def patient_launched(req: func.HttpRequest) -> func.HttpResponse:
-        """After a launch from the patient portal: where this patient's visit is."""
-        session = open_session(services().directory, req.route_params.get("session", ""), web.bearer(req))
-        if session.context.persona != "patient":
-            raise RefusedError("visit.not_patient", "This page is for patients.", status=403, title="Not for staff")
-        reader = services().ehr.user_reader(session.scope, session.connection, "patient", session.access_token)
-        candidates = find_visit(session, reader)
-        chosen = candidates.chosen or _next(candidates.others, session.connection)
-        if chosen is None:
-            raise RefusedError(
-                "visit.none",
-                f"You have no video visit today. If you expected one, call {session.connection.contact_phone}.",
-                status=404,
-                title="No video visit today",
-            )
-        visit = visit_key(session.scope, session.connection.id, chosen.id)
-        generation = read_presence(session.scope, session.connection.id, visit).generation
-        token = JoinToken(session.connection.id, chosen.id, generation).seal(services().sealer)
-        return web.json_response({"location": f"/j/{token}"})
+    def patient_presence(req: func.HttpRequest) -> func.HttpResponse:
+        return _presence(services(), req)
+
+    @bp.function_name("patient_calendar")
+    @bp.route(route="j/{token}/calendar", methods=["GET"])
+    @web.page_errors("patient", "patient_error.html")
+    def patient_calendar(req: func.HttpRequest) -> func.HttpResponse:
+        return _calendar(services(), req)
 
     return bp
 
 
-def _next(visits: tuple[Appointment, ...], found: Connection) -> Appointment | None:
-    """The earliest visit whose door is not closed yet; the last one when all are over."""
-    ahead = [visit for visit in visits if visit.start and _window(visit.start, visit.end, found)[0] != "over"]
-    return next(iter(ahead or visits[-1:]), None)
-
-
-def _doorway(services: Services, req: func.HttpRequest) -> Doorway:
-    """Raises RefusedError (404) for a link that is not ours, before any I/O."""
-    token = open_join_link(req.route_params.get("token", ""), services.sealer)
-    scope = services.directory.scope_of_connection(token.connection_id)
-    found = connection(scope, token.connection_id).value
-    visit = visit_key(scope, found.id, token.appointment_id)
-    read_presence(scope, found.id, visit).require_current(token)
-    try:
-        appointment = services.ehr.reader(scope, found).appointment(token.appointment_id)
-    except TransientError:
-        return _from_stored(services, scope, found, visit)
-    except PermanentError as error:
-        if error.code == "cerner.not_found":
-            raise wrong_link() from None
-        return _from_stored(services, scope, found, visit)
-    state, opens = _state(appointment, found)
-    return Doorway(scope, found, visit, state, appointment.start, zone_of(appointment, found), opens, appointment)
-
-
-def _state(appointment: Appointment, found: Connection) -> tuple[State, datetime | None]:
-    if appointment.status in ("cancelled", "entered-in-error", "noshow"):
-        return "cancelled", None
-    if not appointment.is_video(found.video_codes):
-        return "in_person", None
-    if appointment.start is None:
-        return "early", None
-    return _window(appointment.start, appointment.end, found)
-
-
-def _window(start: datetime, end: datetime | None, found: Connection) -> tuple[State, datetime]:
-    opens = start - timedelta(minutes=found.join_opens_minutes)
-    closes = (end or start) + timedelta(minutes=found.join_closes_minutes)
-    now = clock.now()
-    return ("early" if now < opens else "over" if now > closes else "open"), opens
-
-
-def _from_stored(services: Services, scope: TenantScope, found: Connection, visit: str) -> Doorway:
-    """The EHR is unreachable: a meeting made before still lets the patient in, within its stored times."""
-    meeting = stored(services, scope, found, visit)
-    zone = ZoneInfo(found.departments[0].time_zone if found.departments else "UTC")
+def _join(services: Services, req: func.HttpRequest) -> func.HttpResponse:
+    web.require_same_origin(req, services.settings.public_url)
+    door = doorway(services, req)
+    if not door.joinable:
+        return _page(services, req, door)
+    meeting = door.meeting
+    if door.appointment is not None:
+        try:
+            meeting = provision(services, door.scope, door.connection, door.appointment)
+        except ConnectorError as error:  # whatever it is, the patient can only call
+            logs.event("visit.patient_not_joined", connection=door.connection.id, visit=door.visit, code=error.code)
     if meeting is None:
-        return Doorway(scope, found, visit, "unreachable", None, zone, None)
-    state, opens = _window(meeting.start, meeting.end, found)
-    return Doorway(scope, found, visit, state, meeting.start, zone, opens, None, meeting)
+        return _page(services, req, door, trouble=True)
+    _joined(door)
+    logs.event("visit.patient_joined", connection=door.connection.id, visit=door.visit)
+    address = meeting.browser_join_url
+    if address is None or web.form(req).get("with") == "app":
+        address = meeting.join_web_url
+    # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us
+    return web.redirect(address, csp=web.content_security_policy(form_action=None))
 
 
-def _page(req: func.HttpRequest, door: Doorway) -> func.HttpResponse:
-    status = 503 if door.state == "unreachable" else 200
+def _presence(services: Services, req: func.HttpRequest) -> func.HttpResponse:
+    """An open page says that somebody looks at it, and hears when to look again: a point read."""
+    web.require_same_origin(req, services.settings.public_url)
+    open_page = threshold(services, req)
+    said = web.json_body(req)
+    old = isinstance(said, dict) and said.get("browser") == "old"
+    if not open_page.presence.text("opened_at") or (old and not open_page.presence.text("browser")):
+        _opened(doorway(services, req), old)
+    return web.json_response({"look": open_page.look, "in_call": open_page.in_call})
+
+
+def _calendar(services: Services, req: func.HttpRequest) -> func.HttpResponse:
+    door = doorway(services, req)
+    if door.start is None or not (door.stage == "early" or door.joinable):
+        return web.redirect(here(req))
+    language = language_of(services, req, door)
+    entry = calendar_entry(
+        title=language.gettext("Video visit"),
+        note=language.gettext("Join here:"),
+        link=services.settings.public_url + here(req),
+        start=door.start,
+        end=door.end,
+        now=clock.now(),
+    )
+    disposition = {"Content-Disposition": 'attachment; filename="video-visit.ics"'}
+    return web.respond(entry, mimetype="text/calendar", headers=disposition)
+
+
+def _opened(door: Doorway, old_browser: bool) -> None:
+    columns: dict[str, str] = {"browser": "old"} if old_browser else {}
+    if not door.presence.text("opened_at"):
+        columns["opened_at"] = clock.now().isoformat()
+    seen(door, **columns)
+
+
+def _joined(door: Doorway) -> None:
+    """The first tap counts, of this time of the visit. Not to be remembered keeps nobody out."""
+    if door.opens and door.presence.text("joined_at") >= door.opens.isoformat():
+        return
+    try:
+        seen(door, joined_at=clock.now().isoformat())
+        if door.connection.arrived_on_join:
+            ahead.hint(door.scope, door.connection.id, door.visit)
+    except TransientError as error:
+        logs.event("visit.presence_not_written", connection=door.connection.id, visit=door.visit, code=error.code)
+
+
+def _page(services: Services, req: func.HttpRequest, door: Doorway, *, trouble: bool = False) -> func.HttpResponse:
+    language = language_of(services, req, door)
+    now, opens, expected = clock.now(), door.opens, door.expected
+
+    def at(moment: datetime) -> str:
+        """The time alone when it is today where the clinic is."""
+        same = moment.astimezone(door.zone).date() == now.astimezone(door.zone).date()
+        return (times.time_of_day if same else times.day_and_time)(moment, door.zone, language.tag)
+
+    def minutes(span: timedelta) -> str:
+        n = max(1, -(-int(span.total_seconds()) // 60))
+        return language.ngettext("%(num)s minute", "%(num)s minutes", n) % {"num": n}
+
+    start, since = door.start, door.since
+    due = max(filter(None, (start, expected, since)), default=now)
+    soon = opens is not None and timedelta() < opens - now < SOON
     return web.page(
         "patient.html",
-        status=status,
-        state=door.state,
-        token=req.route_params["token"],
+        status=503 if trouble or door.stage == "unreachable" else 200,
+        csp=web.content_security_policy(form_action=None),
+        cookies=(web.cookie("language", language.tag, max_age_s=30 * 24 * 3600, path=here(req)),),
+        language=language,
+        here=here(req),
+        address=here(req),
+        link=services.settings.public_url + here(req),
         clinic=door.connection.clinic_name,
         phone=door.connection.contact_phone,
-        when=times.day_and_time(door.start, door.zone) if door.start else None,
-        opens=times.day_and_time(door.opens, door.zone) if door.opens else None,
-        csp=web.content_security_policy(form_action=None),
+        texts=door.connection.sender_id is not None,
+        stage=door.stage,
+        trouble=trouble,
+        checked=door.appointment is not None,
+        moved=door.moved,
+        look=door.look,
+        live=door.presence.text("live"),
+        ended=door.presence.text("ended"),
+        zone=door.zone.key,
+        now=now.isoformat(),
+        opens_at=opens.isoformat() if opens and soon else "",
+        starts_at=start.isoformat() if start else "",
+        since_at=since.isoformat() if since else "",
+        when=times.day_and_time(start, door.zone, language.tag) if start else "",
+        day=times.day(start, door.zone, language.tag) if start else "",
+        time=times.time_and_zone(start, door.zone, language.tag) if start else "",
+        opens=at(opens) if opens else "",
+        soon=soon,
+        starts_in=minutes(start - now) if start and start > now else "",
+        waited=minutes(now - since) if since else "",
+        expected=at(expected) if expected else "",
+        expected_ahead=expected is not None and expected > now,
+        call_after=at(due + NOBODY_CAME),
     )

@@ -11,12 +11,20 @@ from connector.zones import zone_name
 
 def day_and_time(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:
     """Such as `Tuesday, March 3, 2026, 9:00 AM CST`, as the language is written in the zone's country."""
-    from babel.dates import format_date, get_datetime_format
+    from babel.dates import get_datetime_format
 
-    local, locale = at.astimezone(zone), locale_of(language, zone.key)
-    day = format_date(local, "full", locale=locale)
-    both = str(get_datetime_format("medium", locale=locale))
-    return f"{both.format(time_of_day(at, zone, language), day)} {zone_name(local)}"
+    both = str(get_datetime_format("medium", locale=locale_of(language, zone.key)))
+    return both.format(time_and_zone(at, zone, language), day(at, zone, language))
+
+
+def day(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:
+    from babel.dates import format_date
+
+    return format_date(at.astimezone(zone), "full", locale=locale_of(language, zone.key))
+
+
+def time_and_zone(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:
+    return f"{time_of_day(at, zone, language)} {zone_name(at.astimezone(zone))}"
 
 
 def time_of_day(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:

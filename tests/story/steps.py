@@ -139,7 +139,7 @@ class Story:
     def patient_is_early(self) -> None:
         self.phone = self.visitor(PHONE)
         self.phone.page.goto(self.link)
-        assert "You are early" in self.phone.look("Video visit", widths=(PHONE, FRAME))
+        assert "You can join from" in self.phone.look("Video visit", widths=(PHONE, FRAME))
         self.world.advance(self.starts - timedelta(minutes=20) - self.world.now())
 
     def clinician_signs_in_once(self) -> None:

@@ -1,0 +1,198 @@
+"""What a patient's link opens now: the visit read live, and where its patient stands.
+
+Possession of a link grants the lobby only; the clinician verifies who is there. In a row: the connection, the presence
+row, one EHR read, and for a visit that has not begun the row of what its patient was told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
+
+import azure.functions as func
+
+from connector import clock, web
+from connector.ehr import Appointment
+from connector.errors import ConnectorError, PermanentError, TransientError
+from connector.join_link import open_join_link, wrong_link
+from connector.keys import JoinToken
+from connector.languages import Language
+from connector.messages import was_moved
+from connector.tenants import Connection, TenantScope, connection
+from connector.visits import pace
+from connector.visits.find import zone_of
+from connector.visits.meeting import Meeting, stored, visit_key
+from connector.visits.presence import Presence, put_presence, read_presence
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
+
+Stage = Literal["early", "open", "waiting", "in_call", "over", "cancelled", "in_person", "unreachable"]
+_GONE = ("cancelled", "entered-in-error", "noshow")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A link that is ours and was not revoked; the EHR is not asked yet."""
+
+    token: JoinToken
+    scope: TenantScope
+    connection: Connection
+    visit: str
+    presence: Presence
+
+    @property
+    def look(self) -> str:
+        """Changes when an open page should show something else: the part of that which no clock tells."""
+        seen = self.presence
+        parts = [seen.text(name) for name in ("ended", "late_minutes", "late_at", "live", "lobby_since")]
+        return ".".join([*parts, str(bool(seen.text("joined_at"))), str(self.in_call)])
+
+    @property
+    def in_call(self) -> bool:
+        return self.presence.text("live") == "on" and self.presence.number("guests") > 0
+
+
+@dataclass(frozen=True)
+class Doorway(Threshold):
+    """`appointment` is None when the EHR did not answer; a `meeting` that was made before then still opens the door."""
+
+    stage: Stage
+    start: datetime | None
+    end: datetime | None
+    zone: ZoneInfo
+    appointment: Appointment | None = None
+    meeting: Meeting | None = None
+    moved: bool = False
+
+    @property
+    def joinable(self) -> bool:
+        return self.stage in ("open", "waiting", "in_call")
+
+    @property
+    def opens(self) -> datetime | None:
+        return self.start and self.start - timedelta(minutes=self.connection.join_opens_minutes)
+
+    @property
+    def expected(self) -> datetime | None:
+        """When a clinic that runs late said it would begin; None when it did not say."""
+        minutes = self.presence.number("late_minutes")
+        return self.start + timedelta(minutes=minutes) if self.start and minutes else None
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when the patient waits: in the lobby, as Teams says, or else since Join was tapped."""
+        at = self.presence.text("lobby_since") or self.presence.text("joined_at")
+        return datetime.fromisoformat(at) if at else None
+
+
+def reserve(services: Services, req: func.HttpRequest) -> JoinToken:
+    """Raises RefusedError, before any I/O: 404 for a link that is not ours, 429 for one that is used too often."""
+    token = open_join_link(req.route_params.get("token", ""), services.sealer)
+    pace.reserve(f"{token.connection_id}.{token.appointment_id}")
+    return token
+
+
+def threshold(services: Services, req: func.HttpRequest) -> Threshold:
+    """As `reserve`, and 404 for a link that was revoked."""
+    token = reserve(services, req)
+    scope = services.directory.scope_of_connection(token.connection_id)
+    found = connection(scope, token.connection_id).value
+    visit = visit_key(scope, found.id, token.appointment_id)
+    presence = read_presence(scope, found.id, visit)
+    presence.require_current(token)
+    return Threshold(token, scope, found, visit, presence)
+
+
+def doorway(services: Services, req: func.HttpRequest) -> Doorway:
+    """As `threshold`, and 404 for a visit that the EHR does not know."""
+    before = threshold(services, req)
+    try:
+        appointment = services.ehr.reader(before.scope, before.connection).appointment(before.token.appointment_id)
+    except TransientError:
+        return _from_stored(services, before)
+    except PermanentError as error:
+        if error.code == "cerner.not_found":
+            raise wrong_link() from None
+        return _from_stored(services, before)
+    stage = stage_of(before, appointment.start, appointment.end)
+    if appointment.status in _GONE:
+        stage = "cancelled"
+    elif not appointment.is_video(before.connection.video_codes):
+        stage = "in_person"
+    return Doorway(
+        **vars(before),
+        stage=stage,
+        start=appointment.start,
+        end=appointment.end,
+        zone=zone_of(appointment, before.connection),
+        appointment=appointment,
+        moved=stage in ("early", "open")
+        and appointment.start is not None
+        and was_moved(before.scope, before.connection.id, before.visit, appointment.start),
+    )
+
+
+def stage_of(before: Threshold, start: datetime | None, end: datetime | None) -> Stage:
+    now, found, presence = clock.now(), before.connection, before.presence
+    if start is None:
+        return "early"
+    opens = start - timedelta(minutes=found.join_opens_minutes)
+    if now < opens:
+        return "early"
+    if presence.text("ended_at") >= opens.isoformat() or now > closes(found, start, end):
+        return "over"  # what was ended before belongs to an earlier time of the visit
+    if before.in_call:
+        return "in_call"
+    return "waiting" if presence.text("joined_at") >= opens.isoformat() else "open"
+
+
+def closes(found: Connection, start: datetime, end: datetime | None) -> datetime:
+    return (end or start) + timedelta(minutes=found.join_closes_minutes)
+
+
+def _from_stored(services: Services, before: Threshold) -> Doorway:
+    """The EHR is unreachable: a meeting made before still lets the patient in, within its stored times."""
+    found = before.connection
+    meeting = stored(services, before.scope, found, before.visit)
+    zone = ZoneInfo(found.departments[0].time_zone if found.departments else "UTC")
+    if meeting is None:
+        return Doorway(**vars(before), stage="unreachable", start=None, end=None, zone=zone)
+    stage = stage_of(before, meeting.start, meeting.end)
+    return Doorway(**vars(before), stage=stage, start=meeting.start, end=meeting.end, zone=zone, meeting=meeting)
+
+
+def here(req: func.HttpRequest) -> str:
+    """The path of the link's own page."""
+    return f"/j/{req.route_params['token']}"
+
+
+def seen(door: Doorway, **columns: str) -> None:
+    """Write what the patient's side did into the presence row."""
+    end = closes(door.connection, door.start, door.end) if door.start else None
+    put_presence(door.scope, door.connection.id, door.visit, end=end, **columns)
+
+
+def language_of(services: Services, req: func.HttpRequest, door: Threshold) -> Language:
+    """The patient's language. That of the record costs an EHR read."""
+
+    def record() -> str | None:
+        appointment = door.appointment if isinstance(door, Doorway) else None
+        if appointment is None or len(appointment.patient_ids) != 1:
+            return None
+        try:
+            found = services.ehr.reader(door.scope, door.connection).patients_by_id(appointment.patient_ids)
+        except ConnectorError:
+            return None
+        return found.items[0].language if found.items else None
+
+    return web.language_of(req, "patient", record)
+
+
+def next_of(visits: tuple[Appointment, ...], found: Connection) -> Appointment | None:
+    """The earliest visit whose door is not closed yet; the last one when all are over."""
+    now = clock.now()
+    ahead = [visit for visit in visits if visit.start and now <= closes(found, visit.start, visit.end)]
+    return next(iter(ahead or visits[-1:]), None)

@@ -1,0 +1,61 @@
+"""A visit in every state that a patient's link can find it in, for looking at its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from connector.visits.presence import put_presence
+from sandbox.cerner import appointments
+from tests.running import Live
+
+STATES = ("early", "soon", "moved", "open", "late", "waiting", "waiting_unseen", "in_call", "over", "ended_by_phone",
+          "cancelled", "in_person", "wrong")  # fmt: skip
+"""Beside these: unreachable, and the video that does not open; they need a vendor to be down."""
+
+
+def see(live: Live, appointment: str, /, **columns: Any) -> str:
+    """Write into the visit's presence row, as the clinician's page and Graph's notifications do."""
+    visit = live.scope().index("visit", live.connection_id(), appointment)
+    put_presence(live.scope(), live.connection_id(), visit, end=live.world.now() + timedelta(hours=2), **columns)
+    return appointment
+
+
+def tokens(live: Live) -> dict[str, str]:
+    """One link for each of STATES. Patients of Harbor; times are business time."""
+
+    def ago(minutes: float) -> str:
+        return (live.world.now() - timedelta(minutes=minutes)).isoformat()
+
+    def cancelled() -> str:
+        appointment = live.book("suri")
+        appointments.cancel(live.world, "harbor", appointment)
+        return appointment
+
+    def moved() -> str:
+        appointment = live.book("suri", in_minutes=60 * 26)
+        visit, now = live.scope().index("visit", live.connection_id(), appointment), live.world.now()
+        live.table("Visits").upsert_entity({
+            "PartitionKey": live.connection_id(), "RowKey": f"v.{visit}", "ref": "", "department": "", "class": "live",
+            "start": (now + timedelta(hours=26)).isoformat(), "end": (now + timedelta(hours=27)).isoformat(),
+            "told_start": (now + timedelta(hours=3)).isoformat(), "told_class": "live", "told_n": 1,
+        })  # fmt: skip
+        return appointment
+
+    waiting = {"joined_at": ago(7), "lobby": 1, "lobby_since": ago(6), "live": "on"}
+    made: dict[str, Callable[[], str]] = {
+        "early": lambda: live.book("suri", in_minutes=3 * 24 * 60),
+        "soon": lambda: live.book("suri", in_minutes=40),
+        "moved": moved,
+        "open": lambda: live.book("suri", in_minutes=12),
+        "late": lambda: see(live, live.book("suri", in_minutes=-5), late_minutes=20, late_at=ago(3)),
+        "waiting": lambda: see(live, live.book("suri", in_minutes=-5), **waiting),
+        "waiting_unseen": lambda: see(live, live.book("suri", in_minutes=-5), joined_at=ago(3), live="off"),
+        "in_call": lambda: see(live, live.book("suri", in_minutes=-5), joined_at=ago(9), live="on", guests=1),
+        "over": lambda: live.book("suri", in_minutes=-200),
+        "ended_by_phone": lambda: see(live, live.book("suri", in_minutes=-5), ended="phone", ended_at=ago(1)),
+        "cancelled": cancelled,
+        "in_person": lambda: live.book("suri", kind="ordinary"),
+    }
+    return {state: live.join_token(book()) for state, book in made.items()} | {"wrong": "aNotOurs"}
