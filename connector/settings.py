@@ -153,11 +153,15 @@ class _Reader:
         self._faults.append(f"{name} {what}")
 
     def _optional(self, name: str) -> str | None:
-        return self._environment.get(name, "").strip() or None
+        value = self._environment.get(name, "").strip()
+        if value.startswith("@Microsoft.KeyVault("):  # App Service leaves the reference itself where it finds no value
+            self._fault(name, "points to a secret that is not in the vault, or that the app's identity may not read")
+            return None
+        return value or None
 
     def _required(self, name: str) -> str:
         value = self._optional(name)
-        if value is None:
+        if value is None and not any(fault.startswith(f"{name} ") for fault in self._faults):
             self._fault(name, "is missing")
         return value or ""
 

@@ -11,6 +11,7 @@ param queueServiceUri string
 param vaultUri string
 param communicationEndpoint string
 param emailSender string
+param numbersPerTenant string
 param insightsName string
 param subnetId string
 param tenants string
@@ -129,6 +130,7 @@ var always = {
   CONNECTOR_PUBLIC_URL: empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
   CONNECTOR_REGIONS: region
   CONNECTOR_TENANTS: tenants
+  CONNECTOR_NUMBERS_PER_TENANT: numbersPerTenant
   CONNECTOR_SEALING_KEYS: '${inVault}/connector-sealing-keys)'
   CONNECTOR_WRAPPING_KEYS: '${inVault}/connector-wrapping-keys)'
   ENTRA_AUTHORITY: environment().authentication.loginEndpoint

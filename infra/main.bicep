@@ -51,6 +51,9 @@ param emailDomain string = ''
 @description('Set to true once the DNS records of emailDomain are verified: only then can it be linked.')
 param emailDomainVerified bool = false
 
+@description('Telephone numbers that one tenant may hold. Empty: the app\'s default.')
+param numbersPerTenant string = ''
+
 @description('Storage and vault reachable through private endpoints only.')
 param privateNetwork bool = false
 
@@ -104,6 +107,7 @@ module stamp 'stamp.bicep' = {
     alertEmails: alertEmails
     emailDomain: emailDomain
     emailDomainVerified: emailDomainVerified
+    numbersPerTenant: numbersPerTenant
     privateNetwork: privateNetwork
     redundancy: redundancy
     zoneRedundantApp: zoneRedundantApp

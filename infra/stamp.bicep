@@ -15,6 +15,7 @@ param graphSubscriptionsVersion string
 param alertEmails array
 param emailDomain string
 param emailDomainVerified bool
+param numbersPerTenant string
 param privateNetwork bool
 param redundancy string
 param zoneRedundantApp bool
@@ -127,6 +128,7 @@ module app 'app.bicep' = {
     vaultUri: vault.outputs.uri
     communicationEndpoint: communication.outputs.endpoint
     emailSender: communication.outputs.emailSender
+    numbersPerTenant: numbersPerTenant
     insightsName: monitoring.outputs.insightsName
     subnetId: privateNetwork ? subnets.outputs.appSubnetId : ''
     tenants: tenants

@@ -173,3 +173,11 @@ def test_call_events_are_beta_unless_said_otherwise() -> None:
         loaded = settings.load(PRODUCTION | {"GRAPH_SUBSCRIPTIONS_VERSION": value})
         assert loaded.graph_subscriptions_version == version
     assert "GRAPH_SUBSCRIPTIONS_VERSION" in refused(PRODUCTION, GRAPH_SUBSCRIPTIONS_VERSION="v2")
+
+
+def test_a_reference_to_the_vault_that_azure_could_not_follow_is_no_secret() -> None:
+    lost = "@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/smart-private-keys)"
+    with pytest.raises(SettingsError) as refused:
+        settings.load(PRODUCTION | {"SMART_PRIVATE_KEYS": lost, "CONNECTOR_SEALING_KEYS": lost})
+    says = "points to a secret that is not in the vault, or that the app's identity may not read"
+    assert str(refused.value) == f"CONNECTOR_SEALING_KEYS {says}; SMART_PRIVATE_KEYS {says}"

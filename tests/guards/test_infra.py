@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from connector import settings
+from connector.checks import microsoft
 from connector.regions import Region
 from tests.guards.bicep import Bicep, literal, properties, text
 from tests.guards.declared import Declared
@@ -146,6 +147,12 @@ def test_every_alert_has_its_page() -> None:
     names = [re.sub(r"[._]", "-", name.replace(".alarm_", "-")) for name in names]
     names += [literal(properties(node)["name"]) for node in alerts.variable("counted").named_children] + ["unhealthy"]
     assert [name for name in names if f"`{name}`" not in guide] == []
+
+
+def test_the_registration_asks_for_the_permissions_that_are_checked() -> None:
+    for path in (INFRA / "entra-app.sh", ROOT / "docs" / "operations.md"):
+        asked = set(re.findall(r"\b[A-Z]\w+\.\w+(?:\.\w+)*\.All\b", path.read_text("utf-8")))
+        assert asked == set(microsoft.REQUIRED | microsoft.USED), path.name
 
 
 def test_each_region_has_its_own_locations() -> None:
