@@ -44,8 +44,10 @@ class ConnectorError(Exception):
         """A documented error code of the vendor (an OAuth error, a URN), never free text."""
         self.vendor_reference = vendor_reference
         """The vendor's correlation id, for a support case with the vendor."""
-        self.framers: tuple[str, ...] = ()
-        """Origins that may frame the page that shows this: those of the connection it happened in."""
+        self.framed_by: tuple[str, ...] | None = None
+        """Who may frame the page that shows this: as the connection it happened in says."""
+        self.vendor_link: str | None = None
+        """Where the vendor explains it: shown to the person, never logged."""
 
 
 class TransientError(ConnectorError):

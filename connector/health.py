@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from connector.bootstrap import Services
 
 _STATIC = Path(__file__).parent / "static"
-_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".txt": "text/plain"}
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:

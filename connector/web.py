@@ -35,9 +35,11 @@ _LANGUAGE = "language"
 """Cookie: the language that the reader chose."""
 
 
-def content_security_policy(*, frame_ancestors: tuple[str, ...] = (), form_action: str | None = "'self'") -> str:
-    """Own scripts and styles only; framed by nobody unless a connection names its framers."""
-    framers = " ".join(frame_ancestors) or "'none'"
+def content_security_policy(
+    *, framed_by: tuple[str, ...] | None = None, form_action: str | None = "'self'"
+) -> str:
+    """Own scripts and styles only. Framed by nobody (None), by these origins, or (empty) by whom the EHR's embeddable
+    library trusts: it forbids the directive (cerner-smart-embeddable-lib, README)."""
     parts = [
         "default-src 'none'",
         "script-src 'self'",
@@ -45,8 +47,9 @@ def content_security_policy(*, frame_ancestors: tuple[str, ...] = (), form_actio
         "img-src 'self' data:",
         "connect-src 'self'",
         "base-uri 'none'",
-        f"frame-ancestors {framers}",
     ]
+    if framed_by != ():
+        parts.append("frame-ancestors " + (" ".join(framed_by) if framed_by else "'none'"))
     if form_action:
         parts.append(f"form-action {form_action}")
     return "; ".join(parts)
@@ -111,12 +114,17 @@ def page(
     cookies: tuple[str, ...] = (),
     csp: str | None = None,
     language: Language | None = None,
+    framed_by: tuple[str, ...] | None = None,
     **values: object,
 ) -> func.HttpResponse:
-    """A page in the reader's language (`language_of`), which a choice made in this request is remembered by."""
+    """A page in the reader's language (`language_of`), which a choice made in this request is remembered by.
+
+    `framed_by` as in `content_security_policy`, for templates that extend `framed.html`.
+    """
     if language and language.chosen:
         cookies = (*cookies, cookie(_LANGUAGE, language.tag, max_age_s=365 * 24 * 3600))
-    return respond(render(template, language, **values), status=status, cookies=cookies, csp=csp)
+    csp = csp or content_security_policy(framed_by=framed_by)
+    return respond(render(template, language, framed_by=framed_by, **values), status=status, cookies=cookies, csp=csp)
 
 
 def language_of(request: func.HttpRequest, domain: Domain, record: Callable[[], str | None] | None = None) -> Language:
@@ -230,8 +238,9 @@ def page_errors(domain: Domain, template: str = "error.html") -> Callable[[Handl
                 return handler(req)
             except Exception as error:
                 shown = _shown(error)
-                body = render(template, _language_of_refused(req, domain), **shown)
-                csp = content_security_policy(frame_ancestors=getattr(error, "framers", ()))
+                framed_by = getattr(error, "framed_by", None)
+                body = render(template, _language_of_refused(req, domain), framed_by=framed_by, **shown)
+                csp = content_security_policy(framed_by=framed_by)
                 return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
 
         return wrapped
@@ -271,7 +280,7 @@ def problem(error: Exception) -> func.HttpResponse:
         "reference": shown["reference"],
         "retry": shown["retry"],
     }
-    body |= {name: shown[name] for name in ("vendor_code", "vendor_reference") if shown[name]}
+    body |= {name: shown[name] for name in ("vendor_code", "vendor_reference", "vendor_link") if shown[name]}
     if isinstance(error, RefusedError) and error.details:
         body["errors"] = error.details
     return respond(json.dumps(body), status=shown["status"], mimetype="application/problem+json", headers=_retry(error))
@@ -301,6 +310,7 @@ def _shown(error: Exception) -> dict[str, Any]:
         "reference": reference,
         "vendor_code": getattr(error, "vendor_code", None),
         "vendor_reference": getattr(error, "vendor_reference", None),
+        "vendor_link": getattr(error, "vendor_link", None),
     }
     if isinstance(error, RefusedError):
         return shown | {

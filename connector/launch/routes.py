@@ -6,13 +6,14 @@ The callback GET consumes nothing, so a prefetch or a reload spends nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
 from connector import logs, web
-from connector.adapters.cerner import authorization_url, error_instance, error_urn
+from connector.adapters.cerner import authorization_url, error_instance, error_link, error_urn, explained
 from connector.errors import ConnectorError, PermanentError, RefusedError, TransientError
 from connector.keys import fingerprint
 from connector.launch import session, state
@@ -20,6 +21,13 @@ from connector.tenants import Connection, TenantScope, connection, connections
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
+
+
+_INTERNET_EXPLORER = re.compile(r"Trident/|MSIE ")
+_UNEXPLAINED = (
+    "The EHR did not accept the sign-in. Close this page and open the visit from the chart again. If it happens again, "
+    "give your EHR team the code below."
+)
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
@@ -43,8 +51,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     def launch_callback(req: func.HttpRequest) -> func.HttpResponse:
         connection_id = state.connection_of(web.query_one(req, "state") or "")
         scope = services().directory.scope_of_connection(connection_id)
-        framers = tuple(connection(scope, connection_id).value.framers)
-        return web.page("launch_callback.html", csp=web.content_security_policy(frame_ancestors=framers))
+        return web.page("launch_callback.html", framed_by=connection(scope, connection_id).value.framed_by)
 
     @bp.function_name("launch_callback_post")
     @bp.route(route="launch/callback", methods=["POST"])
@@ -63,13 +70,20 @@ def _begin(services: Services, req: func.HttpRequest, persona: state.Persona) ->
     try:
         return _authorize(services, scope, found, req, persona)
     except ConnectorError as error:
-        error.framers = tuple(found.framers)
+        error.framed_by = found.framed_by
         raise
 
 
 def _authorize(
     services: Services, scope: TenantScope, found: Connection, req: func.HttpRequest, persona: state.Persona
 ) -> func.HttpResponse:
+    if _INTERNET_EXPLORER.search(req.headers.get("User-Agent", "")):
+        raise RefusedError(
+            "launch.old_browser",
+            "Internet Explorer can not show video visits. Your EHR team can let PowerChart open this application in "
+            "Microsoft Edge.",
+            title="Please use Microsoft Edge",
+        )
     base = _require_iss(scope, found, web.query_one(req, "iss"), persona)
     launch_code = web.query_one(req, "launch")
     if not launch_code or len(launch_code) > 2048:
@@ -103,7 +117,7 @@ def _authorize(
         authorize=uri,
         state=begun.state,
         secret=begun.secret,
-        csp=web.content_security_policy(frame_ancestors=tuple(found.framers)),
+        framed_by=found.framed_by,
     )
 
 
@@ -115,9 +129,9 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     found = connection(scope, connection_id).value
     page_secret = sent.get("secret") or web.read_cookie(req, _cookie_name(sent["state"]))
     taken = state.take(scope, connection_id, sent["state"], page_secret)
-    if "code" not in sent:
-        raise _denied(sent)
     base = found.fhir_base_url if taken.persona == "provider" else found.patient_fhir_base_url or ""
+    if "code" not in sent:
+        raise _denied(services, base, sent)
     client = services.ehr.client(scope, found, taken.persona)
     try:
         tokens = services.ehr.cerner.exchange_code(
@@ -135,8 +149,7 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     except PermanentError as error:
         raise RefusedError(
             "launch.code_refused",
-            "The EHR did not accept the sign-in. Close this page and open the visit from the "
-            "chart again. If it happens again, give your EHR team the code below.",
+            explained(error.vendor_code, _UNEXPLAINED),
             status=403,
             title="The EHR refused the sign-in",
             vendor_code=error.vendor_code,
@@ -228,13 +241,18 @@ def _require_iss(scope: TenantScope, found: Connection, iss: str | None, persona
     )
 
 
-def _denied(sent: dict[str, str]) -> RefusedError:
-    return RefusedError(
+def _denied(services: Services, base: str, sent: dict[str, str]) -> RefusedError:
+    urn = error_urn(sent.get("error_uri"))
+    refused = RefusedError(
         "launch.denied",
-        "The EHR did not allow this sign-in. Open the visit from the chart again; if it happens again, "
-        "give your EHR team the code below.",
+        explained(urn, _UNEXPLAINED),
         status=403,
         title="The EHR refused the sign-in",
-        vendor_code=error_urn(sent.get("error_uri")),
+        vendor_code=urn,
         vendor_reference=error_instance(sent.get("error_uri")),
     )
+    try:
+        refused.vendor_link = error_link(sent.get("error_uri"), services.ehr.cerner.discover(base))
+    except ConnectorError:
+        pass  # without the link the code still says it
+    return refused

@@ -11,7 +11,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from threading import Lock
+from typing import Any
 
 from connector.adapters.tables import Row, RowChanged
 from connector.ehr import EhrTokens, EhrUser
@@ -58,45 +60,67 @@ class VisitSession:
     context: Context
     _box: BearerBox
     _row: Row
+    _lock: Lock = field(default_factory=Lock)
 
     def remember(self, appointment_id: str | None) -> None:
         """Keep the chosen appointment for the next request, sealed."""
         if appointment_id != self.context.appointment_id:
-            self._save(replace(self.context, appointment_id=appointment_id))
+            self._save(appointment_id=appointment_id)
 
     def access_token(self, refresh: Callable[[str], EhrTokens], *, renew: bool = False) -> str:
         """The EHR user's access token, renewed when it is about to end.
 
         Raises RefusedError (401) when the EHR ended the session: only a new launch from the chart helps.
         """
-        if not renew and self.context.access_expires - _RENEW_EARLY_S > time.time():
-            return self.context.access_token
-        if self.context.refresh_token is None:
+        with self._lock:
+            refused, tried = self.context.access_token if renew else "", None
+            if self._good(refused):
+                return self.context.access_token
+            # another request of this page may be renewing, and servers that rotate take a refresh token once
+            for pause in (0.0, 0.3, 0.7):
+                time.sleep(pause)
+                self._read()
+                if self._good(refused):
+                    return self.context.access_token
+                if self.context.refresh_token in (None, tried):
+                    continue
+                tried = self.context.refresh_token
+                try:
+                    tokens = refresh(str(tried))
+                except TransientError:
+                    raise
+                except ConnectorError:
+                    continue
+                self._save(
+                    access_token=tokens.access_token,
+                    access_expires=int(time.time()) + tokens.expires_in,
+                    refresh_token=tokens.refresh_token or tried,
+                )
+                return self.context.access_token
             raise session_over()
-        try:
-            tokens = refresh(self.context.refresh_token)
-        except TransientError:
-            raise
-        except ConnectorError:
-            raise session_over() from None
-        self._save(
-            replace(
-                self.context,
-                access_token=tokens.access_token,
-                access_expires=int(time.time()) + tokens.expires_in,
-                refresh_token=tokens.refresh_token or self.context.refresh_token,
-            )
-        )
-        return self.context.access_token
 
-    def _save(self, context: Context) -> None:
-        self.context = context
-        values = {**self._row.values, "sealed": self._box.seal(_pack(context), context=self.id)}
-        try:
-            self._row = self.scope.tables.update(SESSIONS, replace(self._row, values=values))
-        except RowChanged:
-            # another request of the same page wrote meanwhile: its tokens are as good as ours
-            self._row = self.scope.tables.get(SESSIONS, self._row.partition, self._row.key) or self._row
+    def _good(self, refused: str) -> bool:
+        current = self.context
+        return current.access_token != refused and current.access_expires - _RENEW_EARLY_S > time.time()
+
+    def _read(self) -> None:
+        row = self.scope.tables.get(SESSIONS, self._row.partition, self._row.key)
+        if row is None:
+            raise session_over()
+        self._row, self.context = row, _unpack(self._box, row, self.id)
+
+    def _save(self, **changes: Any) -> None:
+        """Write changes of the context, on top of what other requests of the same page wrote meanwhile."""
+        while True:
+            context = replace(self.context, **changes)
+            values = {**self._row.values, "sealed": self._box.seal(_pack(context), context=self.id)}
+            try:
+                self._row = self.scope.tables.update(SESSIONS, replace(self._row, values=values))
+            except RowChanged:
+                self._read()
+                continue
+            self.context = context
+            return
 
 
 def start(
@@ -144,10 +168,7 @@ def open_session(directory: Directory, session_id: str, bearer: str | None) -> V
     if not bearer or not hmac.compare_digest(row.text("bearer_hash"), fingerprint(bearer)):
         raise session_over()
     box = BearerBox(bearer)
-    try:
-        context = Context(**json.loads(box.open(row.text("sealed"), context=session_id)))
-    except NotOpened:
-        raise session_over() from None
+    context = _unpack(box, row, session_id)
     return VisitSession(session_id, scope, read_connection(scope, connection_id).value, context, box, row)
 
 
@@ -162,6 +183,13 @@ def session_over() -> RefusedError:
         status=401,
         title="Please open it from the chart again",
     )
+
+
+def _unpack(box: BearerBox, row: Row, session_id: str) -> Context:
+    try:
+        return Context(**json.loads(box.open(row.text("sealed"), context=session_id)))
+    except NotOpened:
+        raise session_over() from None
 
 
 def _pack(context: Context) -> bytes:

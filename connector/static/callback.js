@@ -5,20 +5,29 @@ const given = new URLSearchParams(location.search);
 history.replaceState(null, "", "/launch/callback");
 const progress = document.getElementById("progress");
 
-function show(title, text, reference, code) {
+function show(title, text, told = {}) {
   progress.replaceChildren();
   const heading = document.createElement("h1");
   heading.textContent = title;
   const message = document.createElement("p");
   message.textContent = text;
   progress.append(heading, message);
-  for (const [label, value] of [["Reference", reference], ["EHR code", code]]) {
+  const known = [["Reference", told.reference], ["EHR code", told.vendor_code], ["EHR reference", told.vendor_reference]];
+  for (const [label, value] of known) {
     if (value) {
       const line = document.createElement("p");
       line.className = "quiet";
       line.textContent = `${label}: ${value}`;
       progress.append(line);
     }
+  }
+  if (told.vendor_link) {
+    const link = document.createElement("a");
+    link.href = told.vendor_link;
+    link.target = "_blank";
+    link.rel = "noopener";
+    link.textContent = "What the EHR says about it";
+    progress.append(link);
   }
 }
 
@@ -39,8 +48,13 @@ async function finish() {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   const told = await answer.json();
-  if (!answer.ok) return show(told.title, told.detail, told.reference, told.vendor_code);
-  sessionStorage.setItem("visit." + told.session, told.bearer);
+  if (!answer.ok) return show(told.title, told.detail, told);
+  try {
+    sessionStorage.setItem("visit." + told.session, told.bearer);
+  } catch {
+    return show("This browser keeps nothing for this page", "It forbids pages inside the chart to store data, which "
+      + "this one needs until its window is closed. Your IT team can allow it for this address.");
+  }
   location.replace("/visits/" + told.session + (told.persona === "patient" ? "#patient" : ""));
 }
 

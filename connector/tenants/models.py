@@ -355,6 +355,11 @@ class Connection(ConnectionInput):
         return self.messages_enabled and live and self.sender_id is not None
 
     @property
+    def framed_by(self) -> tuple[str, ...]:
+        """Who may frame the launch and visit pages; empty: whom the EHR's own library trusts."""
+        return tuple(self.framers)
+
+    @property
     def location_ids(self) -> tuple[str, ...]:
         return tuple(location for department in self.departments for location in department.location_ids)
 

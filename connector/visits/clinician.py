@@ -40,8 +40,8 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     def visit_shell(req: func.HttpRequest) -> func.HttpResponse:
         session_id = req.route_params.get("session", "")
         scope = services().directory.scope_of_connection(session_id.partition("-")[0])
-        framers = tuple(connection(scope, session_id.partition("-")[0]).value.framers)
-        return web.page("visit_shell.html", csp=web.content_security_policy(frame_ancestors=framers))
+        framed_by = connection(scope, session_id.partition("-")[0]).value.framed_by
+        return web.page("visit_shell.html", framed_by=framed_by)
 
     @bp.function_name("visit_page")
     @bp.route(route="visits/{session}/page", methods=["GET"])

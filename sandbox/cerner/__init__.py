@@ -6,6 +6,9 @@ Bad behaviour on request: put a name into `World.mischief`; it stays until remov
 
 Authorization server
   denied_consent            the user refuses: redirect with access_denied
+  authorize <urn>           authorize redirects with this end of a URN, such as oauth2:grant:unknown-tenant
+  token <urn>               the code exchange answers invalid_grant with this end of a URN
+  rotate_refresh            each refresh answers with a new refresh_token, and the old one is void
   id_token_missing          no id_token though `openid` was granted
   id_token_alg_none         unsigned
   id_token_hs256            signed with the public key as an HMAC secret

@@ -161,6 +161,7 @@ def _issue_code(world: World, hospital: Hospital, persona: Persona) -> str:
     launch = _launch(world, hospital, persona, scopes)
     if "denied_consent" in world.mischief:
         raise _OAuthError("access_denied", "oauth2:grant:denied-by-user")
+    _refuse_with(world, "authorize ", "invalid_request")
     code = secrets.token_urlsafe(24)
     with world.lock:
         world.grants[code] = replace(
@@ -199,8 +200,16 @@ def _take(world: World, value: str, kind: str) -> Grant | None:
     return grant if grant.expires > time.time() else None
 
 
+def _refuse_with(world: World, prefix: str, error: str) -> None:
+    """Refuse with the URN that stands in the world's mischief behind the prefix, if one does."""
+    for name in list(world.mischief):
+        if name.startswith(prefix):
+            raise _OAuthError(error, name.removeprefix(prefix))
+
+
 def _exchange(world: World, keys: KeyRing, hospital: Hospital, client_id: str) -> Json:
     form = request.form
+    _refuse_with(world, "token ", "invalid_grant")
     grant = _take(world, form.get("code", ""), "code")
     if grant is None or grant.hospital != hospital.key or grant.redirect_uri != form.get("redirect_uri"):
         raise _OAuthError("invalid_grant", "oauth2:token:code:invalid")
@@ -228,14 +237,22 @@ def _exchange(world: World, keys: KeyRing, hospital: Hospital, client_id: str) -
 
 
 def _refresh(world: World, hospital: Hospital, client_id: str) -> Json:
-    """A new access token; the refresh token stays as it is and is not repeated."""
-    grant = world.grants.get(request.form.get("refresh_token", ""))
+    """A new access token; the refresh token stays as it is and is not repeated, unless `rotate_refresh`."""
+    held = request.form.get("refresh_token", "")
+    grant = world.grants.get(held)
     known = grant is not None and grant.kind == "refresh"
     if grant is None or not known or (grant.hospital, grant.client_id) != (hospital.key, client_id):
         raise _OAuthError("invalid_grant", "oauth2:token:refresh-token:token-invalid")
     if grant.expires < time.time():
         raise _OAuthError("invalid_grant", "oauth2:token:refresh-token:session-invalid")
-    return _access(world, grant)
+    if "rotate_refresh" not in world.mischief:
+        return _access(world, grant)
+    if _take(world, held, "refresh") is None:
+        raise _OAuthError("invalid_grant", "oauth2:token:refresh-token:token-invalid")
+    fresh = secrets.token_urlsafe(48)
+    with world.lock:
+        world.grants[fresh] = grant
+    return _access(world, grant) | {"refresh_token": fresh}
 
 
 def _system_token(world: World, hospital: Hospital, client_id: str) -> Json:

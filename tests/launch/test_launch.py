@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from connector import tenants
+from connector.adapters.cerner.refusals import EXPLAINED
 from connector.tenants import DIRECTORY, ConnectionInput
 from sandbox.stamp import TEST_DOMAIN
 from tests.running import Browser, Live
@@ -229,6 +230,55 @@ def test_denied_consent_says_the_ehrs_code(live: Live, browser: Browser) -> None
     told = refused(browser.finish(sent), 403, "launch.denied")
     assert told["vendor_code"] == "urn:cerner:error:authorization-server:oauth2:grant:denied-by-user"
     assert len(told["vendor_reference"]) == 36
+
+
+REDIRECTED = ("invalid-request", "unknown-client", "invalid-redirect-uri", "invalid-redirect-uri-trailing-slash",
+              "unknown-tenant", "unauthorized-client-for-tenant", "denied-by-server", "denied-by-user")
+LAUNCH = ("audience-required", "code-required", "launch-code-required", "invalid-code", "invalid-launch-code",
+          "mismatched-identity", "audience-not-white-listed", "unknown-resource-server", "unsupported-version")
+EXCHANGED = ("empty-scopes", "code:invalid", "code-invalid-or-expired", "code:client:mismatch",
+             "invalid-authorization-header", "refresh-token:token-invalid", "refresh-token:session-invalid")
+URNS = [f"authorize oauth2:grant:{name}" for name in REDIRECTED]
+URNS += [f"authorize smart-v1:grant:launch:{name}" for name in LAUNCH]
+URNS += [f"token oauth2:token:{name}" for name in EXCHANGED]
+
+
+@pytest.mark.parametrize("urn", [*URNS, "authorize oauth2:grant:of-tomorrow"])
+def test_each_refusal_of_the_ehr_says_its_urn_and_who_can_mend_it(live: Live, browser: Browser, urn: str) -> None:
+    begun = browser.begin(live.launch_url(patient="mira"))
+    with live.mischief(urn):
+        sent = browser.authorized(begun)
+        answer = browser.finish(sent)
+    told = answer.json()
+    assert answer.status_code == 403 and told["title"] == "The EHR refused the sign-in"
+    assert told["vendor_code"] == f"urn:cerner:error:authorization-server:{urn.partition(' ')[2]}"
+    assert len(told["vendor_reference"]) == 36
+    assert (told["detail"] == EXPLAINED.get(urn.partition(" ")[2])) == ("tomorrow" not in urn)
+    if "error_uri" in sent:
+        assert told["vendor_link"] == sent["error_uri"]
+    assert "error_uri" not in live.sandbox.app_log.read_text() and told["vendor_reference"] not in told["detail"]
+
+
+def test_every_known_urn_is_explained_and_tested() -> None:
+    assert {urn.partition(" ")[2] for urn in URNS} == set(EXPLAINED)
+
+
+@pytest.mark.parametrize("uri", ["https://evil.example/errors/x", "javascript:alert(1)", "{origin}.evil.example/x",
+                                 "{origin}@evil.example/", "http://[x", "{origin}/" + "x" * 1000, ""])
+def test_an_error_page_elsewhere_is_not_linked_to(live: Live, browser: Browser, uri: str) -> None:
+    begun = browser.begin(live.launch_url(patient="mira"))
+    sent = {"state": begun.state, "secret": begun.secret, "error": "access_denied",
+            "error_uri": uri.format(origin=live.world.ports.url("authorization"))}
+    told = refused(browser.finish(sent), 403, "launch.denied")
+    assert "vendor_link" not in told and "vendor_code" not in told
+
+
+@pytest.mark.parametrize("agent", ["Mozilla/5.0 (Windows NT 10.0; WOW64; Trident/7.0; rv:11.0) like Gecko",
+                                   "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0)"])
+def test_internet_explorer_gets_a_plain_message(live: Live, browser: Browser, agent: str) -> None:
+    with live.nothing_stored():
+        page = browser.get(live.launch_url(patient="mira"), headers={"User-Agent": agent})
+    assert page.status_code == 400 and "Please use Microsoft Edge" in page.text
 
 
 @pytest.mark.parametrize("scope", ["user/Encounter.read", "user/Appointment.read", "openid"])

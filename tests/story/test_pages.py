@@ -35,7 +35,7 @@ def test_bad_html_is_seen(instead: str) -> None:
     ("name", "value"),
     [
         ("content-security-policy", ""),
-        ("content-security-policy", web.content_security_policy(frame_ancestors=("https://else.example",))),
+        ("content-security-policy", web.content_security_policy(framed_by=("https://else.example",))),
         ("content-security-policy", web.content_security_policy().replace("script-src", "script-src 'unsafe-inline'")),
         ("cache-control", "private"),
         ("x-content-type-options", ""),

@@ -13,10 +13,12 @@ from connector.adapters.cerner import identity, smart
 from connector.adapters.cerner.capabilities import Capability, capability
 from connector.adapters.cerner.clean import Unreadable
 from connector.adapters.cerner.fhir import FhirReader, TokenSource
+from connector.adapters.cerner.refusals import explained
 from connector.adapters.cerner.smart import (
     SmartConfiguration,
     authorization_url,
     error_instance,
+    error_link,
     error_urn,
     missing_scopes,
     scopes,
@@ -38,7 +40,9 @@ __all__ = [
     "TokenSource",
     "authorization_url",
     "error_instance",
+    "error_link",
     "error_urn",
+    "explained",
     "missing_scopes",
     "new_signing_key",
     "scopes",

@@ -157,3 +157,15 @@ def error_instance(error_uri: str | None) -> str | None:
     """The correlation id in an `error_uri`, for a support case."""
     match = _INSTANCE.search(unquote(error_uri or ""))
     return match[1] if match else None
+
+
+def error_link(error_uri: str | None, configuration: SmartConfiguration) -> str | None:
+    """An `error_uri` that a page may link to, for the vendor explains it there: on the server's own origin only."""
+    own = urlsplit(configuration.authorization_endpoint)
+    text = error_uri or ""
+    try:
+        given = urlsplit(text)
+    except ValueError:
+        return None
+    plain = len(text) <= 1000 and text.isascii() and text.isprintable()
+    return text if plain and (given.scheme, given.netloc) == (own.scheme, own.netloc) else None
