@@ -68,6 +68,14 @@ from connector.tenants.store import (
     restore,
     set_departments,
 )
+from connector.tenants.transfer import (
+    ConfigurationFile,
+    FileConnection,
+    ImportedConnection,
+    ImportResult,
+    export,
+    import_file,
+)
 from connector.tenants.validation import faults, invalid
 
 __all__ = [
@@ -78,6 +86,7 @@ __all__ = [
     "Actor",
     "Change",
     "Channel",
+    "ConfigurationFile",
     "Connection",
     "ConnectionInput",
     "ConnectionPatch",
@@ -91,6 +100,9 @@ __all__ = [
     "Department",
     "Directory",
     "FieldChange",
+    "FileConnection",
+    "ImportResult",
+    "ImportedConnection",
     "MessageKind",
     "MessageSettings",
     "OwnCredential",
@@ -118,11 +130,13 @@ __all__ = [
     "consequences",
     "delete_connection",
     "differences",
+    "export",
     "faults",
     "finish_deletions",
     "forget_number",
     "give_consents",
     "history",
+    "import_file",
     "invalid",
     "link_sender",
     "missing_consents",

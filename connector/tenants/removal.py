@@ -19,8 +19,9 @@ from connector import clock, logs
 from connector.adapters.tables import TRANSACTION_LIMIT, Row, RowChanged, Write
 from connector.errors import ConnectorError
 from connector.tenants.audit import Actor, audit_write, purge_history
+from connector.tenants.rules import claimed_bases
 from connector.tenants.scope import CONFIGURATION, Directory, TenantScope
-from connector.tenants.store import DELETING, claimed_bases, conflict, connection
+from connector.tenants.store import DELETING, conflict, connection
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
