@@ -39,7 +39,13 @@ class NumbersResource:
 
     @property
     def owned(self) -> dict[str, Json]:
-        return self.world.owned_numbers.setdefault(self.region, {})
+        """What was bought here; the hospitals' own numbers were there from the beginning."""
+        known = self.world.owned_numbers.setdefault(self.region, {})
+        for hospital in self.world.hospitals.values():
+            if hospital.region == self.region and hospital.sender_kind == "phone_number":
+                number = hospital.sender_value.removeprefix("+")
+                known.setdefault(number, self._entry(number, "US", "tollFree", "purchased"))
+        return known
 
     def browse(self, country: str, body: Any) -> list[Json]:
         kind = body.get("phoneNumberType") if isinstance(body, dict) else None

@@ -4,6 +4,7 @@ from connector.checks.finding import State, Who
 from connector.checks.models import Check, Report
 from connector.checks.nightly import blueprint
 from connector.checks.run import check_connection, latest, latest_of_all, validate_base
+from connector.checks.self_test import self_test
 
 __all__ = [
     "Check",
@@ -14,5 +15,6 @@ __all__ = [
     "check_connection",
     "latest",
     "latest_of_all",
+    "self_test",
     "validate_base",
 ]

@@ -48,7 +48,6 @@ def check_base(
     scope: TenantScope,
     connection: Connection,
     *,
-    release_confirmed: bool,
     others: frozenset[str] | None = None,
 ) -> list[Check]:
     """Every check of a FHIR base, in a fixed order. `connection` need not be stored; its id is "" then.
@@ -66,16 +65,19 @@ def check_base(
         made += _not_asked("smart.configuration", "smart.authentication", "smart.pkce")
     proven = False
     if configuration is not None:
-        token = _token(services, scope, connection)
+        token = token_checks(services, scope, connection)
         proven = token[0].finding == "granted"
         made += token
-        made += _schedule(services, scope, connection) if proven else _not_asked("fhir.locations", "fhir.schedule")
+        if proven:
+            made += schedule_checks(services, scope, connection)
+        else:
+            made += _not_asked("fhir.locations", "fhir.schedule")
     else:
         made += _not_asked("system.token", "system.scopes", "fhir.locations", "fhir.schedule")
     made.append(_patient_base(cerner, connection))
     made.append(_duplicate(services, scope, connection, proven=proven, others=others))
     made.append(environment(base, connection.environment))
-    made.append(found("release", "confirmed" if release_confirmed else "unconfirmed"))
+    made.append(found("release", "confirmed" if connection.release_confirmed else "unconfirmed"))
     return made
 
 
@@ -159,7 +161,8 @@ def _smart(cerner: Cerner, connection: Connection) -> tuple[SmartConfiguration |
         configuration = cerner.discover(connection.fhir_base_url, again=True)
     except ConnectorError as error:
         return None, [_discovery("smart.configuration", error), *_not_asked(*rest)]
-    method = connection.client_authentication
+    own = connection.credentials.get("system")
+    method = own.method if own else connection.client_authentication
     offered = configuration.token_endpoint_auth_methods_supported
     if not offered:
         authentication = found("smart.authentication", "not_stated", method=method)
@@ -187,7 +190,7 @@ def _discovery(check: str, error: ConnectorError) -> Check:
     return _answered(check, finding, error)
 
 
-def _token(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
+def token_checks(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
     """A token of the system account, and what it was granted."""
     base = connection.fhir_base_url
     try:
@@ -205,17 +208,17 @@ def _token(services: Services, scope: TenantScope, connection: Connection) -> li
 
 def _refused_token(connection: Connection, error: ConnectorError) -> Check:
     if isinstance(error, RefusedError):
-        return found("system.token", "unlisted")
+        return found("system.token", "unlisted" if connection.active else "switched_off")
     if error.code in _NETWORK:
         return _answered("system.token", _NETWORK[error.code], error)
     if error.code == "cerner.invalid_client":
-        return found("system.token", "client_refused")
+        return found("system.token", "own_refused" if "system" in connection.credentials else "client_refused")
     if error.code in ("cerner.invalid_scope", "cerner.unauthorized_client"):
         return found("system.token", "not_enabled", version=connection.scopes_version)
     return found("system.token", "refused")
 
 
-def _schedule(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
+def schedule_checks(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
     wanted = connection.location_ids
     if not wanted:
         return [found("fhir.locations", "none"), *_not_asked("fhir.schedule")]

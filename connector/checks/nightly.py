@@ -74,5 +74,5 @@ def _due(everywhere: list[tuple[TenantScope, list[Connection]]]) -> Iterator[tup
             continue
         for connection in listed:
             last = reports.get(connection.id)
-            if due(connection, last.at if last else None, clock.now()):
+            if connection.active and due(connection, last.at if last else None, clock.now()):
                 yield scope, connection

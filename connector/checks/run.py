@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from connector import clock
+from connector import clock, visits
 from connector.adapters.tables import Row, Write
 from connector.checks import fhir
 from connector.checks.microsoft import check_microsoft, load
 from connector.checks.models import Check, Report, found
+from connector.checks.sending import check_sending
 from connector.checks.texts import CHECKS
 from connector.tenants import CONFIGURATION, Connection, Department, TenantScope
 
@@ -53,21 +54,23 @@ def validate_base(
             id="", name="new", clinic_name="new", contact_phone="+18005550100", environment=environment,
             fhir_base_url=typed, patient_fhir_base_url=(patient_base or "").strip() or None,
             departments=list(departments), client_authentication=client_authentication,
+            release_confirmed=release_confirmed,
             scopes_version=scopes_version or services.settings.smart_scopes_version,
         )  # fmt: skip
     except ValidationError as error:
         patient = error.errors()[0]["loc"][0] == "patient_fhir_base_url"
         return [found("patient.base" if patient else "fhir.address", "malformed")]
-    return fhir.check_base(services, scope, subject, release_confirmed=release_confirmed)
+    return fhir.check_base(services, scope, subject)
 
 
 def check_connection(
     services: Services, scope: TenantScope, connection: Connection, *, others: frozenset[str] | None = None
 ) -> Report:
     """Run every check now and remember the result. Raises TransientError only when it cannot be stored."""
-    made = fhir.check_base(services, scope, connection, release_confirmed=False, others=others)
+    made = fhir.check_base(services, scope, connection, others=others)
     made += check_microsoft(services, scope, connection)
-    made.append(load(_meetings_of_month(scope), connection))
+    made.append(load(visits.meetings_of_month(scope), connection))
+    made += check_sending(services, scope, connection)
     report = Report(connection_id=connection.id, at=clock.now(), checks=made)
     findings = [[check.id, check.finding, check.values, check.command] for check in made]
     values = {"at": report.at.isoformat(), "findings": json.dumps(findings, separators=(",", ":"))}
@@ -119,9 +122,3 @@ def _report(row: Row) -> Report:
         ],
     )
 
-
-def _meetings_of_month(scope: TenantScope) -> dict[str, int]:
-    """How many meetings were made this month (UTC) by organizer's object id: rows of visits."""
-    prefix = f"meetings.{clock.now():%Y%m}."
-    rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start=prefix, end=prefix[:-1] + "/")
-    return {row.key.removeprefix(prefix): row.number("count") for row in rows}

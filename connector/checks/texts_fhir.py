@@ -153,8 +153,17 @@ FHIR: dict[str, Named] = {
         "granted": Finding("pass", "", "The system account was given a token."),
         "unlisted": Finding(
             "fail", "operator",
-            "No credentials may be used with this FHIR base URL: the operator has not listed it for your organization.",
-            "Ask the operator of this service to list this FHIR base URL for your organization.",
+            "There are no credentials for this FHIR base URL: the operator has not listed it for your organization, "
+            "and the connection has none of its own.",
+            "Ask the operator of this service to list it for your organization, or enter credentials of your own.",
+        ),
+        "switched_off": Finding(
+            "warn", "you", "The connection is switched off, so nothing is asked of Cerner.", "Switch it on again.",
+        ),
+        "own_refused": Finding(
+            "fail", "you", "The authorization server does not accept your own client id, secret or key.",
+            "Compare the connection's credentials with the application's registration in the Oracle Health code "
+            "Console.",
         ),
         "client_refused": Finding(
             "fail", "operator", "The authorization server does not accept the service's client id, secret or key.",

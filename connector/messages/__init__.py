@@ -12,6 +12,7 @@ from connector.messages.previews import previews
 from connector.messages.register import was_moved
 from connector.messages.routes import blueprint as routes_blueprint
 from connector.messages.routes import configured
+from connector.messages.self_test import send_test
 from connector.messages.status import Forecast, MessageStatus
 from connector.messages.status import forecast as connection_forecast
 from connector.messages.status import status as connection_status
@@ -40,6 +41,7 @@ __all__ = [
     "resume",
     "routes_blueprint",
     "send_link",
+    "send_test",
     "status",
     "upcoming",
     "was_moved",

@@ -11,12 +11,19 @@ import pytest
 
 from connector import bootstrap
 from connector.adapters.cerner import Cerner
+from connector.adapters.entra import Entra
+from connector.adapters.graph import Graph
+from connector.adapters.graph_directory import GraphDirectory
+from connector.adapters.graph_http import GraphHttp
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
 from connector.ehr_access import EhrAccess
 from connector.regions import Region
 from connector.tenants import TenantScope
 from sandbox.azurite import Azurite
+from sandbox.cast import HARBOR
 from sandbox.cerner import clients
+from sandbox.world import World
+from tests.adapters import simulated as microsoft
 from tests.adapters.cerner_world import OtherServer, Simulated
 from tests.adapters.serving import listening
 from tests.tenants import stamp
@@ -81,3 +88,30 @@ def other(served: OtherServer) -> OtherServer:
     served.answers.clear()
     served.asked.clear()
     return served
+
+
+@pytest.fixture(scope="package")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with microsoft.vendors(tmp_path_factory.mktemp("microsoft")) as world:
+        yield world
+
+
+@pytest.fixture
+def world(running: World) -> World:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def ready(world: World, tenant: Tenant) -> tuple[bootstrap.Services, TenantScope]:
+    """The stamp's own services, in Harbor's Microsoft tenant."""
+    return at_harbor(world, tenant.services), replace(tenant.scope, tenant_id=HARBOR.tid)
+
+
+def at_harbor(world: World, services: bootstrap.Services) -> bootstrap.Services:
+    """The same services over simulated Entra and Graph; retries wait for nothing."""
+    entra = Entra(microsoft.settings(world))
+    http = GraphHttp(world.ports.url("graph"), lambda _: entra.app_token(HARBOR.tid))
+    http._http._pause = lambda _: None
+    entra._http._pause = lambda _: None
+    return replace(services, entra=entra, graph=Graph(http), graph_directory=GraphDirectory(http))

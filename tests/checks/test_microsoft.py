@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,35 +20,11 @@ from sandbox.cast import HARBOR, NORDLYS
 from sandbox.world import World
 from tests.adapters import simulated
 from tests.adapters.serving import listening
-from tests.checks.conftest import Tenant
 from tests.tenants import stamp
 
 OIDS = [user.oid for user in HARBOR.organizers]
 GONE = "11111111-2222-4333-8444-555555555555"
 CONNECTION = Connection(id="a1", **stamp.wanted(organizers=OIDS).model_dump())
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with simulated.vendors(tmp_path_factory.mktemp("microsoft")) as world:
-        yield world
-
-
-@pytest.fixture
-def world(running: World) -> World:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def ready(world: World, tenant: Tenant) -> tuple[Services, TenantScope]:
-    """The stamp's own services, in Harbor's Microsoft tenant."""
-    entra = Entra(simulated.settings(world))
-    http = GraphHttp(world.ports.url("graph"), entra.app_token)
-    http._http._pause = lambda _: None
-    entra._http._pause = lambda _: None
-    services = replace(tenant.services, entra=entra, graph_directory=GraphDirectory(http))
-    return services, replace(tenant.scope, tenant_id=HARBOR.tid)
 
 
 @pytest.fixture

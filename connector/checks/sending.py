@@ -1,0 +1,59 @@
+"""Can this connection text its patients: consents, sender, what carriers say of it, e-mail, live status?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from connector import tenants
+from connector.checks.models import Check, found
+from connector.errors import ConnectorError
+from connector.tenants import Connection, Sender, TenantScope
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
+
+
+def check_sending(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
+    """One request to Azure, for a number."""
+    served = services.settings.region(scope.region)
+    ready = bool(served.communication_endpoint)
+    made = [
+        found("sender.consents", "missing" if tenants.missing_consents(scope) else "given"),
+        found("sender.service", "ready" if ready else "missing"),
+    ]
+    sender = tenants.sender(scope, connection.sender_id) if connection.sender_id else None
+    if sender is None:
+        made.append(found("sender.state", "gone" if connection.sender_id else "none"))
+    else:
+        made.append(sender_state(sender))
+        if sender.kind == "phone_number":
+            made.append(_owned(services, scope, sender) if ready else found("sender.owned", "not_asked"))
+    made.append(_email(services, scope, connection))
+    live = services.settings.graph_notification_certificates
+    return [*made, found("live.status", "ready" if live else "no_certificate")]
+
+
+def sender_state(sender: Sender) -> Check:
+    """As recorded: Azure has no API for the verification of toll-free numbers. Pure."""
+    kept = sender.verification
+    if kept is None:
+        return found("sender.state", "name" if sender.kind == "alphanumeric" else "number", value=sender.value)
+    if kept.state == "submitted":
+        asked = kept.submitted_on.isoformat() if kept.submitted_on else "?"
+        return found("sender.state", "submitted", value=sender.value, date=asked)
+    return found("sender.state", kept.state, value=sender.value)
+
+
+def _owned(services: Services, scope: TenantScope, sender: Sender) -> Check:
+    try:
+        owned = services.numbers(scope.region).owns(sender.value)
+    except ConnectorError:
+        return found("sender.owned", "unanswered")
+    return found("sender.owned", "owned" if owned else "strange")
+
+
+def _email(services: Services, scope: TenantScope, connection: Connection) -> Check:
+    if "email" not in connection.messages.channels:
+        return found("email.sender", "unused")
+    mailer = services.email(scope.region)
+    return found("email.sender", "missing") if mailer is None else found("email.sender", "ready", address=mailer.sender)
