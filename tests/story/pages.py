@@ -52,7 +52,8 @@ class Visitor:
         self._app, self._framers, self._heard, self._outages, self._closely = app, framers, heard, outages, closely
         self._answers: list[Response] = []
         self._console: list[str] = []
-        self.context = browser.new_context(ignore_https_errors=True, viewport={"width": width, "height": 800})
+        size: Any = {"width": width, "height": 800}
+        self.context = browser.new_context(ignore_https_errors=True, viewport=size, has_touch=width == PHONE)
         self.context.set_default_timeout(20_000)
         self.context.on("request", self._asked)
         self.context.on("response", self._answered)

@@ -218,7 +218,7 @@ class Story:
         portal = self.visitor(PHONE)
         launch = self.control("launch", persona="patient", hospital=self.hospital.key, patient=self.patient.key)
         portal.page.goto(launch["url"])
-        expect(portal.page.get_by_role("heading", name="Your video visit")).to_be_visible()
+        expect(portal.page.get_by_role("heading", name="Your visit is in progress")).to_be_visible()
         portal.look("Video visit")
         assert self.appointment_of(portal.page.url) == self.visit
 
