@@ -86,7 +86,7 @@ def _email(loaded: Settings, region: Region) -> AcsEmail | None:
     if not served.communication_endpoint or not served.email_sender:
         return None
     endpoint, key, identity = served.communication_endpoint, served.communication_key, served.identity_client_id
-    return AcsEmail(endpoint, key, identity, served.email_sender)
+    return AcsEmail(endpoint, key, identity, served.email_sender, served.email_rate)
 
 
 def _numbers(loaded: Settings, region: Region) -> AcsNumbers:

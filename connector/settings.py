@@ -27,6 +27,7 @@ REGION_SETTINGS = (
     "COMMUNICATION_ENDPOINT",
     "COMMUNICATION_KEY",
     "EMAIL_SENDER",
+    "EMAIL_RATE",
 )
 STAMP_SETTINGS = (
     "CONNECTOR_ENVIRONMENT",
@@ -84,6 +85,8 @@ class RegionSettings:
     communication_key: str | None
     email_sender: str | None = None
     """Address of a domain linked to the Communication resource; None: no e-mail is sent."""
+    email_rate: tuple[int, int] = (30, 100)
+    """E-mails a minute and an hour, of all tenants together: what Microsoft allows a new custom domain."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,9 @@ class _Reader:
             self._fault(f"{prefix}_EMAIL_SENDER", "must be an e-mail address such as visits@hospital.example")
         if sender and not endpoint:
             self._fault(f"{prefix}_EMAIL_SENDER", f"needs {prefix}_COMMUNICATION_ENDPOINT")
+        rate = re.fullmatch(r"([1-9][0-9]{0,6})/([1-9][0-9]{0,6})", self._optional(f"{prefix}_EMAIL_RATE") or "30/100")
+        if rate is None:
+            self._fault(f"{prefix}_EMAIL_RATE", "must be e-mails a minute and an hour, such as 30/100")
         return RegionSettings(
             region=region,
             storage_connection=connection,
@@ -249,6 +255,7 @@ class _Reader:
             communication_endpoint=endpoint,
             communication_key=self._optional(f"{prefix}_COMMUNICATION_KEY"),
             email_sender=sender,
+            email_rate=(int(rate[1]), int(rate[2])) if rate else (30, 100),
         )
 
     def _tenants(self, *, sandbox: bool) -> Mapping[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ param queueServiceUri string
 param vaultUri string
 param communicationEndpoint string
 param emailSender string
+param emailRate string
 param numbersPerTenant string
 param insightsName string
 param subnetId string
@@ -149,6 +150,7 @@ var always = {
   '${prefix}_STORAGE__clientId': identityClientId
   '${prefix}_COMMUNICATION_ENDPOINT': communicationEndpoint
   '${prefix}_EMAIL_SENDER': emailSender
+  '${prefix}_EMAIL_RATE': emailRate
 }
 var bySecret = {
   SMART_PROVIDER_CLIENT_SECRET: '${inVault}/smart-provider-client-secret)'

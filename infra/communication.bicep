@@ -3,6 +3,7 @@ param token string
 param dataLocation string
 param emailDomain string
 param emailDomainVerified bool
+param emailRate string
 param tags object
 
 var azureDomain = empty(emailDomain)
@@ -50,3 +51,5 @@ output name string = communication.name
 output endpoint string = 'https://${communication.properties.hostName}'
 var ownSender = emailDomainVerified ? '${senderName}@${emailDomain}' : ''
 output emailSender string = azureDomain ? 'DoNotReply@${domain.properties.fromSenderDomain}' : ownSender
+// "Service limits": what a domain of Azure's, and a new one of your own, may send a minute and an hour
+output emailRate string = !empty(emailRate) ? emailRate : azureDomain ? '5/10' : '30/100'

@@ -51,6 +51,9 @@ param emailDomain string = ''
 @description('Set to true once the DNS records of emailDomain are verified: only then can it be linked.')
 param emailDomainVerified bool = false
 
+@description('E-mails a minute and an hour, once Microsoft has raised them for emailDomain. Empty: what it begins with.')
+param emailRate string = ''
+
 @description('Telephone numbers that one tenant may hold. Empty: the app\'s default.')
 param numbersPerTenant string = ''
 
@@ -107,6 +110,7 @@ module stamp 'stamp.bicep' = {
     alertEmails: alertEmails
     emailDomain: emailDomain
     emailDomainVerified: emailDomainVerified
+    emailRate: emailRate
     numbersPerTenant: numbersPerTenant
     privateNetwork: privateNetwork
     redundancy: redundancy

@@ -17,6 +17,7 @@ param graphSubscriptionsVersion = readEnvironmentVariable('GRAPH_SUBSCRIPTIONS_V
 param alertEmails = split(readEnvironmentVariable('ALERT_EMAILS'), ',')
 param emailDomain = readEnvironmentVariable('EMAIL_DOMAIN', '')
 param emailDomainVerified = bool(readEnvironmentVariable('EMAIL_DOMAIN_VERIFIED', 'false'))
+param emailRate = readEnvironmentVariable('EMAIL_RATE', '')
 param numbersPerTenant = readEnvironmentVariable('NUMBERS_PER_TENANT', '')
 param privateNetwork = bool(readEnvironmentVariable('PRIVATE_NETWORK', 'false'))
 param redundancy = readEnvironmentVariable('STORAGE_REDUNDANCY', 'Standard_ZRS')

@@ -15,6 +15,7 @@ param graphSubscriptionsVersion string
 param alertEmails array
 param emailDomain string
 param emailDomainVerified bool
+param emailRate string
 param numbersPerTenant string
 param privateNetwork bool
 param redundancy string
@@ -74,6 +75,7 @@ module communication 'communication.bicep' = {
     dataLocation: dataLocation
     emailDomain: emailDomain
     emailDomainVerified: emailDomainVerified
+    emailRate: emailRate
     tags: tags
   }
 }
@@ -128,6 +130,7 @@ module app 'app.bicep' = {
     vaultUri: vault.outputs.uri
     communicationEndpoint: communication.outputs.endpoint
     emailSender: communication.outputs.emailSender
+    emailRate: communication.outputs.emailRate
     numbersPerTenant: numbersPerTenant
     insightsName: monitoring.outputs.insightsName
     subnetId: privateNetwork ? subnets.outputs.appSubnetId : ''

@@ -122,7 +122,7 @@ class _Api:
         # the story is played at any time of day
         missing = self._call("GET", "/consents")[0]["missing"]
         self._call("PUT", "/consents", {consent["kind"]: consent["version"] for consent in missing})
-        awake = {"quiet_from": "00:00", "quiet_until": "00:00"}
+        awake = {"quiet_from": "00:00", "quiet_until": "00:00", "channels": ["sms", "email"]}
         self._write("PATCH", path, "", {"messages_enabled": True, "messages": awake})
         self._await_baseline(path)
 

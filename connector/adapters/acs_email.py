@@ -40,8 +40,17 @@ class Email:
 class AcsEmail:
     """E-mail from `sender`, an address of a domain linked to one region's resource; safe to share between threads."""
 
-    def __init__(self, endpoint: str, key: str | None, identity_client_id: str | None, sender: str) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        key: str | None,
+        identity_client_id: str | None,
+        sender: str,
+        rate: tuple[int, int] = (30, 100),
+    ) -> None:
         self.sender = sender
+        self.rate = rate
+        """Messages a minute and an hour that the domain may send: "Service limits", unless Microsoft raised them."""
         self._resource = acs.Resource("email", endpoint, key, identity_client_id)
 
     def send(self, *, to: str, email: Email, operation_id: str, first_sent: datetime) -> str:

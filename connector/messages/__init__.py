@@ -6,7 +6,7 @@ from connector.messages.brakes import forget_due, pause, pause_sender, release, 
 from connector.messages.contacts import Contact
 from connector.messages.ledger import count_states
 from connector.messages.one_off import OneOff, reachable, send_link
-from connector.messages.optouts import international
+from connector.messages.optouts import EMAIL, international
 from connector.messages.optouts import record as record_opt_out
 from connector.messages.previews import previews
 from connector.messages.register import was_moved
@@ -21,6 +21,7 @@ from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
 
 __all__ = [
+    "EMAIL",
     "Contact",
     "Forecast",
     "MessageStatus",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,6 +62,30 @@ def of_record(
     if address:
         found["email"] = Contact("email", address)
     return found
+
+
+def choose(
+    found: Mapping[Channel, Contact], offered: Iterable[Channel], preferred: frozenset[Channel] | None
+) -> Contact | str:
+    """Where a planned message goes, or the rule by which it goes nowhere: SMS before e-mail, and only what is offered
+    and, where the record has a preference, preferred."""
+    allowed = [channel for channel in offered if preferred is None or channel in preferred]
+    if not allowed:
+        return "prefers_other_channel"
+    for channel in allowed:
+        if channel in found:
+            return found[channel]
+    return "no_contact" if len(allowed) > 1 else "no_mobile" if allowed == ["sms"] else "no_address"
+
+
+def allowed_in_test(connection: Connection, contact: Contact) -> bool:
+    """A test connection sends to those on its list and to nobody else."""
+    settings = connection.messages
+    if connection.environment != "test":
+        return True
+    if contact.channel == "sms":
+        return contact.to in settings.allowed_numbers
+    return contact.to in (address.lower() for address in settings.allowed_addresses)
 
 
 def country_for(connection: Connection, appointment: ehr.Appointment) -> str | None:

@@ -5,18 +5,22 @@ Every outcome has a named rule that is kept with the message; none of them names
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from connector import ehr
 from connector.messages.compare import UNTOLD, Class, Kind, Tell, Told, compare
-from connector.messages.phone import country_of_number, mobile_number
+from connector.messages.contacts import Contact, allowed_in_test, choose, of_record
+from connector.messages.email_text import compose_email
 from connector.messages.schedule import quiet_period, stale
 from connector.messages.text import Words, compose
-from connector.tenants import Connection, Department, MessageSettings, Sender
-from connector.zones import country_of
+from connector.tenants import Channel, Connection, Department, MessageSettings, Sender
+
+if TYPE_CHECKING:
+    from connector.adapters.acs_email import Email
 
 LIVE = frozenset({"booked", "arrived", "checked-in"})
 """States in which the visit is going to happen or is happening."""
@@ -32,6 +36,12 @@ class Send:
     """Which rule lets it pass."""
     tells: str = ""
     """What the patient then was told: state and start."""
+    email: Email | None = None
+    """By e-mail, with the text as its plain form."""
+
+    @property
+    def channel(self) -> Channel:
+        return "email" if self.email else "sms"
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,8 @@ class Case:
     told_before: Callable[[str], bool]
     """Whether this number was told of this visit already: a patient's two charts were merged."""
     link: str
+    stop: Callable[[str], str] = str
+    """The address that ends e-mails to an address."""
     kind: Kind = "confirmation"
     lead: int = 0
     told: Told = UNTOLD
@@ -86,8 +98,10 @@ def enabled(kind: str, settings: MessageSettings) -> bool:
                  "cancellation": settings.cancellations}[kind])  # fmt: skip
 
 
-def decide(connection: Connection, sender: Sender, case: Case, now: datetime) -> Decision:
-    """Send, skip for a named rule, or wait; a pure function of its arguments."""
+def decide(
+    connection: Connection, sender: Sender | None, case: Case, now: datetime, offered: Sequence[Channel] = ("sms",)
+) -> Decision:
+    """Send, skip for a named rule, or wait; a pure function of its arguments. `offered`: what can be sent by here."""
     settings, appointment = connection.messages, case.appointment
     if case.held:
         return Later(case.held, now + RETRY)
@@ -105,7 +119,10 @@ def decide(connection: Connection, sender: Sender, case: Case, now: datetime) ->
         return _unread("patient_not_returned", case.planned_start, now)
     if rule := _patient_rule(case.patient, settings, now.astimezone(ZoneInfo(department.time_zone)).date()):
         return Skip(rule)
-    return _message(connection, sender, case, now, tell, department)
+    contact = choose(of_record(connection, appointment, case.patient, now), offered, case.patient.reminder_channels)
+    if isinstance(contact, str):
+        return Skip(contact)
+    return _message(connection, sender, case, now, tell, department, contact)
 
 
 def _visit(
@@ -142,19 +159,21 @@ def _reminder(case: Case, settings: MessageSettings, start: datetime, now: datet
 
 
 def _message(
-    connection: Connection, sender: Sender, case: Case, now: datetime, tell: Tell, department: Department
+    connection: Connection,
+    sender: Sender | None,
+    case: Case,
+    now: datetime,
+    tell: Tell,
+    department: Department,
+    contact: Contact,
 ) -> Decision:
     appointment, patient, settings = case.appointment, case.patient, connection.messages
     assert appointment is not None and patient is not None  # noqa: S101 - decide() returned otherwise
     cancelled = tell.kind == "cancellation"
     start = (case.told.start if cancelled else appointment.start) or case.planned_start
-    country = country_of(department.time_zone) or country_of_number(connection.contact_phone)
-    to = mobile_number(patient.contacts, country, now)
-    if to is None:
-        return Skip("no_mobile")
-    if connection.environment == "test" and to not in settings.allowed_numbers:
-        return Skip("not_allowed_number")
-    if tell.kind == "confirmation" and case.told_before(to):
+    if not allowed_in_test(connection, contact):
+        return Skip("not_allowed_number" if contact.channel == "sms" else "not_allowed_address")
+    if tell.kind == "confirmation" and case.told_before(contact.to):
         return Skip("told_before")
     quiet = quiet_period(now, department.time_zone, settings)
     if quiet and tell.kind == "reminder":
@@ -162,9 +181,12 @@ def _message(
     if quiet and tell.kind == "confirmation" and quiet[1] < start:
         return Later("quiet_hours", quiet[1])
     words = Words(clinic=connection.clinic_name, start=start, zone=department.time_zone, link=case.link,
-                  phone=connection.contact_phone, sender=sender.kind)  # fmt: skip
-    text = compose(tell.rule, words, settings, patient.language)
-    return Send(to, text, tell.rule, f"{'cancelled' if cancelled else 'live'} {start.isoformat()}")
+                  phone=connection.contact_phone, sender=sender.kind if sender else "alphanumeric")  # fmt: skip
+    tells = f"{'cancelled' if cancelled else 'live'} {start.isoformat()}"
+    if contact.channel == "email":
+        email = compose_email(tell.rule, words, settings, case.stop(contact.to), patient.language)
+        return Send(contact.to, f"{email.subject}\n{email.text}", tell.rule, tells, email)
+    return Send(contact.to, compose(tell.rule, words, settings, patient.language), tell.rule, tells)
 
 
 def _unread(rule: str, planned_start: datetime, now: datetime) -> Decision:
@@ -194,6 +216,4 @@ def _patient_rule(patient: ehr.Patient, settings: MessageSettings, today: date) 
         had_birthday = (today.month, today.day) >= (born.month, born.day)
         if today.year - born.year - (not had_birthday) < settings.minor_age:
             return "minor"
-    if patient.reminder_channels is not None and "sms" not in patient.reminder_channels:
-        return "prefers_other_channel"
     return None

@@ -15,8 +15,9 @@ from connector.tenants import Connection, Sender, TenantScope, recent_senders
 
 EVERYTHING = 100_000
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-RATES = {"phone_number": 200, "alphanumeric": 600}
-"""Messages a minute."""
+RATES = {"phone_number": 200, "alphanumeric": 600, "email": 600}
+"""Messages a minute. What goes by e-mail is known only when the patient's record is read: its own rate is kept there
+(pace.py), and connections that send nothing else are only kept from flooding the queue."""
 PATIENCE = timedelta(minutes=2)
 """Real time after which a message that was released and is still there is released again: its hint was lost."""
 
@@ -48,19 +49,18 @@ class Run:
 
         Connections that share a sender take turns by due time: one's backlog does not hold up the others.
         """
-        by_sender: dict[str, list[tuple[Connection, Sender]]] = {}
+        by_sender: dict[tuple[str, int], list[Connection]] = {}
         for connection in sendable(scope):
             chosen = recent_senders(scope).get(connection.sender_id or "")
-            if chosen is not None:
-                by_sender.setdefault(_pool(scope, chosen), []).append((connection, chosen))
-        return sum(self._share(scope, pool, members, now) for pool, members in by_sender.items())
+            if chosen is not None or "sms" not in connection.messages.channels:
+                by_sender.setdefault(_pool(scope, chosen), []).append(connection)
+        return sum(self._share(scope, pool, rate, members, now) for (pool, rate), members in by_sender.items())
 
-    def _share(self, scope: TenantScope, pool: str, members: list[tuple[Connection, Sender]], now: datetime) -> int:
-        rate = RATES[members[0][1].kind]
+    def _share(self, scope: TenantScope, pool: str, rate: int, members: list[Connection], now: datetime) -> int:
         left = self._left.setdefault(pool, rate)
         if left == 0:
             return 0
-        waiting = {c.id: self._waiting(scope, c, now, left) for c, _ in members}
+        waiting = {c.id: self._waiting(scope, c, now, left) for c in members}
         oldest = sorted((key, c) for c, keys in waiting.items() for key, fresh in keys if fresh)[:left]
         wanted = set(oldest)
         for connection_id, keys in waiting.items():
@@ -119,6 +119,7 @@ def _kind(due_key: str) -> str:
     return due_key.split(".")[5]
 
 
-def _pool(scope: TenantScope, chosen: Sender) -> str:
-    """Whose rate a sender uses up: a number its own, a name the whole region's."""
-    return f"{scope.region}.{chosen.value if chosen.kind == 'phone_number' else chosen.kind}"
+def _pool(scope: TenantScope, chosen: Sender | None) -> tuple[str, int]:
+    """Whose rate a sender uses up, and what it is: a number its own, a name, or e-mail, the whole region's."""
+    kind = chosen.kind if chosen else "email"
+    return f"{scope.region}.{chosen.value if chosen and kind == 'phone_number' else kind}", RATES[kind]

@@ -150,10 +150,8 @@ def _offered(services: Services, connection: Connection, channel: Channel) -> bo
 def _permit(letter: _Letter) -> None:
     """Raises RefusedError for whom nothing may be sent to, and while nothing is sent at all."""
     scope, connection, to = letter.scope, letter.connection, letter.contact.to
-    if connection.environment == "test":
-        allowed = (*connection.messages.allowed_numbers, *connection.messages.allowed_addresses)
-        if to not in (one.lower() for one in allowed):
-            raise _refused("not_allowed", "This test connection sends only to the numbers and addresses on its list.")
+    if not contacts.allowed_in_test(connection, letter.contact):
+        raise _refused("not_allowed", "This test connection sends only to the numbers and addresses on its list.")
     if brakes.read(scope, connection, clock.now()).all_stopped:
         raise _refused("paused", "Your administrator has paused messages, or they wait for a release.")
     if letter.contact.channel == "sms" and not (letter.sender and limits.reaches(letter.sender, to)):

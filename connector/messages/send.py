@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING
 from connector import clock, keys, logs
 from connector.adapters.tables import TRANSACTION_LIMIT
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
-from connector.messages import brakes, ledger, limits, optouts
+from connector.messages import brakes, ledger, limits, optouts, pace
 from connector.messages.compare import Kind
 from connector.messages.decide import Case, Decision, Later, Send, Skip, decide
 from connector.messages.discover import opened
 from connector.messages.ledger import Claim, Item, Message, Outcome
 from connector.messages.plan import contact_key, person_key
-from connector.tenants import Connection, Sender, TenantScope
+from connector.tenants import Channel, Connection, Sender, TenantScope
 
 if TYPE_CHECKING:
+    from connector.adapters.acs_email import AcsEmail
     from connector.adapters.acs_sms import AcsSms
     from connector.adapters.cerner import FhirReader
 
 WORK = timedelta(seconds=45)
 """No first attempt begins later after the claim: one that hangs must end before ACS forgets."""
 BACK = timedelta(minutes=1)
-_SENDER_REFUSED = "sms.not_allowed"
+_SENDER_REFUSED = ("sms.not_allowed", "email.not_allowed")
 """The resource or the sender may not send at all: no verdict on this one message."""
 RealTime = Callable[[], datetime]
 
@@ -38,25 +39,40 @@ class Desk:
 
     scope: TenantScope
     connection: Connection
-    sender: Sender
+    sender: Sender | None
+    """None where no SMS is sent."""
     reader: FhirReader
     sms: AcsSms
     sealer: keys.Sealer
     public_url: str
+    email: AcsEmail | None = None
+    """None where no e-mail is sent."""
+
+    @property
+    def offered(self) -> list[Channel]:
+        """The channels by which something can be sent from here."""
+        able = {"sms": self.sender, "email": self.email}
+        return [channel for channel in self.connection.messages.channels if able[channel]]
+
+    def sender_of(self, send: Send) -> str:
+        return (self.email.sender if self.email else "") if send.email else self.sender.value if self.sender else ""
 
     def body_hash(self, send: Send) -> str:
-        """Keyed, for the body holds a telephone number."""
-        return self.scope.index("body", self.sender.value, send.to, send.text)
+        """Keyed, for the body holds a telephone number or an address."""
+        return self.scope.index("body", self.sender_of(send), send.to, send.text)
 
     def attempt(self, claim: Claim, message: Message, send: Send) -> str:
         """One POST to ACS; repeating it is the same request to the byte. Returns ACS's message id."""
+        reference = claim.repeatability_id(message)
+        if send.email and self.email:
+            return self.email.send(to=send.to, email=send.email, operation_id=reference, first_sent=claim.at)
         return self.sms.send(
-            sender=self.sender.value,
+            sender=self.sender_of(send),
             to=send.to,
             text=send.text,
             tag=self.connection.id,
             first_sent=claim.at,
-            repeatability_id=claim.repeatability_id(message),
+            repeatability_id=reference,
         )
 
 
@@ -71,7 +87,7 @@ def send_range(desk: Desk, first: str, last: str, *, real: RealTime = ledger.rea
     planned = found[: ledger.CHUNK]
     if not planned:
         return {}
-    decisions = _reserved(desk, judge(desk, planned, now), now)
+    decisions = _reserved(desk, _paced(desk, judge(desk, planned, now), now), now)
     sends = {message: d for message, d in decisions.items() if isinstance(d, Send)}
     skips = {message: d.rule for message, d in decisions.items() if isinstance(d, Skip)}
     waits = {m: Outcome("planned", d.rule, due=d.due) for m, d in decisions.items() if isinstance(d, Later)}
@@ -106,6 +122,16 @@ def _item(desk: Desk, message: Message, send: Send) -> Item:
     return Item(message, desk.body_hash(send), contact, send.tells, send.rule)
 
 
+def _paced(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> dict[Message, Decision]:
+    """The same with those e-mails put off that the domain may not send yet."""
+    emails = [m for m, d in decisions.items() if isinstance(d, Send) and d.email]
+    if not emails or desk.email is None:
+        return decisions
+    delays = pace.reserve(desk.scope, desk.email.rate, len(emails))
+    late = {m: Later("email_rate", now + delay) for m, delay in zip(emails, delays, strict=True) if delay}
+    return {**decisions, **late}
+
+
 def _reserved(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> dict[Message, Decision]:
     """The same with what the limits refuse skipped. Raises TransientError when nothing can be reserved."""
     asks = [limits.Ask(m.key, d.to) for m, d in decisions.items() if isinstance(d, Send)]
@@ -134,26 +160,36 @@ def judge(desk: Desk, messages: Sequence[Message], now: datetime) -> dict[Messag
             appointment=appointment, patient=patients.get(only), planned_start=message.start,
             planned_for=partial(_is_for, desk, message), told_before=partial(_reached, desk.scope, message),
             link=_link(desk, message, appointment_id or ""), kind=_kind(message), lead=message.lead,
-            told=message.told, held=held[message],
+            told=message.told, held=held[message], stop=partial(_stop, desk, message, appointment_id or ""),
         )  # fmt: skip
-        decisions[message] = decide(desk.connection, desk.sender, case, now)
+        decisions[message] = decide(desk.connection, desk.sender, case, now, desk.offered)
     return _permitted(desk, decisions)
 
 
 def _permitted(desk: Desk, decisions: dict[Message, Decision]) -> dict[Message, Decision]:
-    numbers = {d.to for d in decisions.values() if isinstance(d, Send)}
-    stopped = optouts.opted_out(desk.scope, desk.sender.id, numbers)
+    sends = [d for d in decisions.values() if isinstance(d, Send)]
+    stopped = optouts.opted_out(desk.scope, optouts.EMAIL, {d.to for d in sends if d.email})
+    if desk.sender:
+        stopped |= optouts.opted_out(desk.scope, desk.sender.id, {d.to for d in sends if not d.email})
     for message, decision in decisions.items():
         if isinstance(decision, Send) and decision.to in stopped:
             decisions[message] = Skip("opted_out")
-        elif isinstance(decision, Send) and not limits.reaches(desk.sender, decision.to):
+        elif isinstance(decision, Send) and not decision.email and not _reaches(desk, decision.to):
             decisions[message] = Skip("country_not_reached")
     return decisions
+
+
+def _reaches(desk: Desk, number: str) -> bool:
+    return desk.sender is not None and limits.reaches(desk.sender, number)
 
 
 def _link(desk: Desk, message: Message, appointment_id: str) -> str:
     token = keys.JoinToken(desk.connection.id, appointment_id, message.generation).seal(desk.sealer)
     return f"{desk.public_url}/j/{token}"
+
+
+def _stop(desk: Desk, message: Message, appointment_id: str, address: str) -> str:
+    return f"{_link(desk, message, appointment_id)}/stop?e={optouts.stop_token(desk.scope, desk.sealer, address)}"
 
 
 def _kind(message: Message) -> Kind:
@@ -172,16 +208,19 @@ def _reached(scope: TenantScope, message: Message, number: str) -> bool:
 def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], real: RealTime) -> dict[str, Outcome]:
     """Send one by one; a message without an outcome may have been sent and stays in the claim."""
     outcomes: dict[str, Outcome] = {}
-    refused = ""
+    refused: dict[Channel, Outcome] = {}
     for message, send in sends:
-        if refused or real() - held.at > WORK:
-            outcomes[message.key] = Outcome("planned", refused or "out_of_time", due=clock.now() + BACK)
+        if send.channel in refused:
+            outcomes[message.key] = refused[send.channel]
+            continue
+        if real() - held.at > WORK:
+            outcomes[message.key] = Outcome("planned", "out_of_time", due=clock.now() + BACK)
             continue
         try:
             outcome = _send_once(desk, held, message, send)
         except ConnectorError as error:
-            refused = error.code
-            outcome = Outcome("planned", refused, due=clock.now() + BACK)
+            wait = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
+            outcome = refused[send.channel] = Outcome("planned", error.code, due=clock.now() + max(BACK, wait))
         if outcome is not None:
             outcomes[message.key] = outcome
     return outcomes
@@ -197,7 +236,7 @@ def _send_once(desk: Desk, held: Claim, message: Message, send: Send) -> Outcome
     except AmbiguousError:
         return replay(desk, held, message, send)
     except PermanentError as error:
-        if error.code == _SENDER_REFUSED:
+        if error.code in _SENDER_REFUSED:
             raise
         return Outcome("failed", error.code)
 
@@ -209,6 +248,6 @@ def replay(desk: Desk, held: Claim, message: Message, send: Send) -> Outcome | N
     except TransientError:
         return None
     except PermanentError as error:
-        if error.code == _SENDER_REFUSED:
+        if error.code in _SENDER_REFUSED:
             return None
         return Outcome("failed", error.code)

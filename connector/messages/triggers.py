@@ -113,7 +113,8 @@ def _send_all(place: send.Desk, first: str, last: str) -> Counter[str]:
 def desk(services: Services, scope: TenantScope, chosen: Connection) -> send.Desk | None:
     """Where a connection's messages are sent from; None while it may not send."""
     by = recent_senders(scope).get(chosen.sender_id or "")
-    if by is None or not chosen.may_send:
+    email = services.email(scope.region) if "email" in chosen.messages.channels else None
+    if not chosen.may_send or (by is None and email is None):
         return None
     return send.Desk(
         scope=scope,
@@ -121,6 +122,7 @@ def desk(services: Services, scope: TenantScope, chosen: Connection) -> send.Des
         sender=by,
         reader=services.ehr.reader(scope, chosen),
         sms=services.sms(scope.region),
+        email=email,
         sealer=services.sealer,
         public_url=services.settings.public_url,
     )

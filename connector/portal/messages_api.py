@@ -86,11 +86,16 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
     @bp.route(route="api/v1/senders/{sender}/opt-outs", methods=["POST"])
     @web.answers_with_problem
     def api_sender_opt_outs(req: func.HttpRequest) -> func.HttpResponse:
-        scope, _, found = _sender(services(), req)
-        wanted = read_body(req, OptOutInput)
-        number = messages.international(wanted.number, found)
-        messages.record_opt_out(scope, found.id, number, out=wanted.out, via="staff")
-        return json_of(OptOut(sender_id=found.id, out=wanted.out), status=201)
+        if req.route_params.get("sender") == messages.EMAIL:
+            scope, _ = scope_and_actor(services(), req)
+            sender_id, wanted = messages.EMAIL, read_body(req, OptOutInput)
+            contact = _given(wanted.address, "address").lower()
+        else:
+            scope, _, found = _sender(services(), req)
+            sender_id, wanted = found.id, read_body(req, OptOutInput)
+            contact = messages.international(_given(wanted.number, "number"), found)
+        messages.record_opt_out(scope, sender_id, contact, out=wanted.out, via="staff")
+        return json_of(OptOut(sender_id=sender_id, out=wanted.out), status=201)
 
     @bp.function_name("api_sender_pause")
     @bp.route(route="api/v1/senders/{sender}/pause", methods=["POST"])
@@ -114,6 +119,12 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:  # noqa: C901
 def _found(services: Services, req: func.HttpRequest) -> tuple[TenantScope, Connection, Actor]:
     scope, actor = scope_and_actor(services, req)
     return scope, tenants.connection(scope, connection_id(req)).value, actor
+
+
+def _given(value: str | None, name: str) -> str:
+    if value is None:
+        raise tenants.invalid({name: "is missing"})
+    return value
 
 
 def _sender(services: Services, req: func.HttpRequest) -> tuple[TenantScope, Actor, Sender]:

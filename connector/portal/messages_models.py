@@ -7,18 +7,21 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from connector.messages import MessageStatus
+from connector.tenants import EmailAddress
 
 
 class OptOutInput(BaseModel):
-    """A patient told staff to stop, or restart, the texts of one sender."""
+    """A patient told staff to stop, or restart, the texts of one sender, or all e-mail (sender `email`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    number: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=30)]
+    number: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=30)] | None = None
+    address: EmailAddress | None = None
+    """An e-mail address, where the sender is `email`; else a number."""
     out: bool = True
 
 
 class OptOut(BaseModel):
-    """What was recorded; the number is stored as a keyed hash and never shown again."""
+    """What was recorded; the number or address is stored as a keyed hash and never shown again."""
 
     sender_id: str
     out: bool

@@ -163,6 +163,7 @@ def _own_texts(texts: dict[MessageKind, str]) -> dict[MessageKind, str]:
 
 LocalTime = Annotated[str, StringConstraints(pattern=_LOCAL_TIME)]
 E164 = Annotated[str, StringConstraints(strip_whitespace=True, pattern=_E164)]
+EmailAddress = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_ADDRESS)]
 OwnText = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=306), AfterValidator(_own_text)
 ]
@@ -199,10 +200,7 @@ class MessageSettings(Model):
     ] = ["en"]
     """The first is for patients whose language is not among them."""
     allowed_numbers: Annotated[list[E164], Field(max_length=50)] = []
-    allowed_addresses: Annotated[
-        list[Annotated[str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_ADDRESS)]],
-        Field(max_length=50),
-    ] = []
+    allowed_addresses: Annotated[list[EmailAddress], Field(max_length=50)] = []
     """A test connection sends to these numbers and addresses and to nobody else."""
     channels: Annotated[
         list[Channel], Field(min_length=1), AfterValidator(lambda wanted: [c for c in _CHANNELS if c in wanted])
@@ -351,8 +349,9 @@ class Connection(ConnectionInput):
     @property
     def may_send(self) -> bool:
         """Switched on, and live: test domains are often copies of production, so they need a list of whom to reach."""
-        live = self.environment == "production" or bool(self.messages.allowed_numbers)
-        return self.messages_enabled and live and self.sender_id is not None
+        wanted = self.messages
+        live = self.environment == "production" or bool(wanted.allowed_numbers or wanted.allowed_addresses)
+        return self.messages_enabled and live and (self.sender_id is not None or "sms" not in wanted.channels)
 
     @property
     def framed_by(self) -> tuple[str, ...]:

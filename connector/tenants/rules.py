@@ -71,13 +71,13 @@ def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) 
     missing: dict[str, str] = {}
     if not changed.active:
         missing["active"] = "switch the connection on first"
-    if not changed.sender_id:
+    if not changed.sender_id and "sms" in changed.messages.channels:
         missing["sender_id"] = "link a sender first"
     if not changed.departments:
         missing["departments"] = "add a department first"
-    if changed.environment == "test" and not changed.messages.allowed_numbers:
+    if changed.environment == "test" and not (changed.messages.allowed_numbers or changed.messages.allowed_addresses):
         missing["messages.allowed_numbers"] = (
-            "a test connection sends only to listed numbers, for test domains are often copies of production"
+            "a test connection sends only to whom it lists, for test domains are often copies of production"
         )
     if begins:
         missing |= {f"consents.{kind}": "agree to this first" for kind in missing_consents(scope)}
