@@ -46,6 +46,7 @@ def blueprint(world: World) -> flask.Blueprint:
     post("/launch", launch)
     post("/appointments", book)
     post("/inbound", inbound)
+    post("/numbers", numbers)
     control.add_url_rule("/appointments", "change", lambda: change(world, _body()), methods=["PATCH"])
     control.add_url_rule("/meetings", "meetings", lambda: flask.jsonify(meetings(world)))
     control.add_url_rule(
@@ -158,6 +159,17 @@ def inbound(world: World, values: Values) -> Json:
     with http.Session() as session:
         session.trust_env = False
         return {"status": session.post(url, json=[event], timeout=30).status_code}
+
+
+def numbers(world: World, values: Values) -> Json:
+    """Carriers verify the toll-free `number`, or take that back: until then they block what it sends."""
+    number, verified = str(values.get("number", "")), values.get("verified", True) in (True, "true")
+    with world.lock:
+        known = {f"+{owned}" for held in world.owned_numbers.values() for owned in held}
+        if number not in known:
+            raise BadRequestError("number must be one that was bought, such as +18332040117")
+        (world.unverified_senders.discard if verified else world.unverified_senders.add)(number)
+    return {"number": number, "verified": verified}
 
 
 def attend(world: World, meeting_id: str, action: str, values: Values) -> Json:

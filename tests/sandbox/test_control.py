@@ -170,6 +170,15 @@ def test_mail_is_listed_and_shown_in_the_inbox(api: Api) -> None:
     assert requests.get(f"{home}/mail/other", timeout=10).status_code == 404
 
 
+def test_carriers_verify_a_number_that_was_bought(api: Api) -> None:
+    api.world.owned_numbers["americas"] = {"18332040117": {}}
+    api.world.unverified_senders.add("+18332040117")
+    given = {"number": "+18332040117", "verified": True}
+    assert api.ask("POST", "/numbers", given) == given and not api.world.unverified_senders
+    api.ask("POST", "/numbers", given | {"verified": False})
+    assert api.world.unverified_senders == {"+18332040117"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "word"),
     [
@@ -197,6 +206,7 @@ def test_mail_is_listed_and_shown_in_the_inbox(api: Api) -> None:
             "native",
         ),
         ("PATCH", "/appointments", {"hospital": "harbor", "id": "1", "cancel": True}, "no appointment"),
+        ("POST", "/numbers", {"number": "+18332040128"}, "bought"),
         ("POST", "/launch", {"persona": "nurse", "hospital": "harbor"}, "provider, patient"),
     ],
 )
