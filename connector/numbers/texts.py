@@ -52,9 +52,8 @@ CODES = {
     "purchase_failed": Words("Azure could not set the number up. Nothing was bought.", "Start again.", "you"),
     "unanswered": Words("Azure did not answer for an hour. Nothing was bought.", "Start again later.", "you"),
     "stuck": Words(
-        "Azure has not finished the purchase within a day.",
-        "The operator looks in the Azure portal whether this number was bought, and releases it or adds it as a "
-        "sender. Do not start again before.", "operator",
+        "Azure has not finished the purchase within a day. It is looked at again by itself.",
+        "The operator looks in the Azure portal what became of it, and asks Azure support.", "operator",
     ),
     "no_sender": Words(
         "The number was bought, but could not be added as a sender.", "Add it as a sender by hand.", "you",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 5
 TROUBLE_S = 30
+STUCK_S = 600
 CHOICES = 3
 """Numbers that are tried to be held, before it counts as no stock."""
 GIVE_UP = timedelta(hours=1)
@@ -74,7 +75,7 @@ class _Desk:
                 before = order.operation.state
                 order = self._last = steps[before](order)
                 if order.operation.state == before:
-                    return replace(order, operation=order.operation.model_copy(update={"code": ""})), LOOK_S
+                    return _waiting(order)
         except RowChanged:
             raise
         except TransientError as error:
@@ -121,8 +122,6 @@ class _Desk:
             status = held.status if held else "expired"
             if status == "active":
                 return self._buy(order)
-            if status == "submitted" and clock.now() - order.operation.changed_at > STUCK:
-                return self._failed(order, "stuck")
             if status == "submitted":
                 return order
             # Asked of the number itself, too: nothing that was paid for is ever called failed.
@@ -181,9 +180,8 @@ class _Desk:
         return replace(order, operation=told), max(TROUBLE_S, int(error.retry_after_s or 0))
 
     def _failed(self, order: Order, code: str) -> Order:
-        logs.event("numbers.failed", tenant=self._scope.tenant_id, operation=order.operation.id, code=code)
         ended = self._end(order.changed(state="failed", code=code))
-        if order.reservation and code != "stuck":
+        if order.reservation:
             try:
                 self._acs.cancel(order.reservation)
             except ConnectorError:
@@ -203,10 +201,21 @@ class _Desk:
                 given = replace(bought, operation=bought.operation.model_copy(update={"released": True}))
                 writes.append(Write("update", given.row(scope)))
         scope.tables.transact(CONFIGURATION, writes)
+        logs.event(
+            "numbers.ended", tenant=scope.tenant_id, operation=operation.id, state=operation.state, code=operation.code
+        )
         return order
 
     def _write(self, order: Order) -> Order:
         return replace(order, etag=self._scope.tables.update(CONFIGURATION, order.row(self._scope)).etag)
+
+
+def _waiting(order: Order) -> tuple[Order, int]:
+    """It goes on at Azure. A purchase is never given up while Azure has not said what became of it: a second one could
+    be paid for."""
+    stuck = order.operation.state == "purchasing" and clock.now() - order.operation.changed_at > STUCK
+    told = order.operation.model_copy(update={"code": "stuck" if stuck else ""})
+    return replace(order, operation=told), STUCK_S if stuck else LOOK_S
 
 
 def _reason(error: PermanentError) -> str:
