@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
@@ -110,6 +111,14 @@ def locale_of(tag: str, zone: str) -> Locale:
         return Locale.parse(f"{tag.replace('-', '_')}_{country_of(zone) or '150'}")
     except UnknownLocaleError:
         return Locale.parse("en_150" if tag == ENGLISH else tag.replace("-", "_"))
+
+
+def time_of(local: datetime, locale: Locale) -> str:
+    """The time of day of an aware local time, with the half of the day spelled out (CLDR's short Korean noon is PM)."""
+    from babel.dates import format_time, get_time_format
+
+    spelled = get_time_format("short", locale=locale).pattern.replace("a", "aaaa")
+    return format_time(local, spelled, tzinfo=local.tzinfo, locale=locale)
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from connector.languages import locale_of
+from connector.languages import Language, locale_of, time_of
 from connector.messages.text import Words, environment, file_of, language_for, own_text
 from connector.tenants import MessageSettings
 from connector.zones import zone_name
@@ -32,15 +32,15 @@ def compose_email(
 
     Equal arguments make an equal e-mail, to the byte.
     """
-    from babel.dates import format_date, format_time
+    from babel.dates import format_date
 
     from connector.adapters.acs_email import Email
 
-    chosen = language_for("email", language, settings.languages)
+    chosen = language_for(language, settings.languages)
     local, locale = words.start.astimezone(ZoneInfo(words.zone)), locale_of(chosen, words.zone)
     values = {
         "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": zone_name(local),
-        "date": format_date(local, "full", locale=locale), "time": format_time(local, "short", locale=locale),
+        "date": format_date(local, "full", locale=locale), "time": time_of(local, locale),
     }  # fmt: skip
     own = own_text(rule, settings)
     kind, _, minutes = rule.partition(".")
@@ -49,7 +49,8 @@ def compose_email(
     )  # fmt: skip
     subject, text = re.sub(r"\n{3,}", "\n\n", said.strip()).split("\n\n", 1)
     html = environment().get_template("email.html").render(
-        subject=subject, paragraphs=[_paragraph(part) for part in text.split("\n\n")], language=chosen
+        subject=subject, paragraphs=[_paragraph(part) for part in text.split("\n\n")],
+        language=Language("patient", chosen),
     )  # fmt: skip
     headers = {"List-Unsubscribe": f"<{stop}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
     return Email(subject, f"{text}\n", html, headers)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
-from connector.languages import locale_of
+from connector.languages import ENGLISH, locale_of, pick, time_of
 from connector.tenants import MessageSettings
 from connector.zones import zone_name
 
@@ -42,6 +42,8 @@ _SAME_IN_GSM = str.maketrans(
     }
 )
 """One character of typography would turn the whole SMS into UCS-2, with 70 characters a segment."""
+_PLAIN_IN_GSM = str.maketrans("áâãçêëíîïóôõúûÁÂÀÈÊËÍÌÎÏÓÒÔÕÚÙÛ", "aaaceeiiiooouuAAAEEEIIIIOOOOUUU") | {0x153: "oe"}
+"""Spanish, French and Portuguese letters that the alphabet lacks, as people write them in an SMS."""
 
 
 def segments(text: str) -> int:
@@ -82,28 +84,34 @@ class Preview:
 def compose(rule: str, words: Words, settings: MessageSettings, language: str | None = None) -> str:
     """The text of a message that passed by `rule` (`change.moved`), in the department's local time, its zone named.
 
-    The fullest wording that fits one segment, or else the shortest. An admin's own text stands in place of ours,
-    except where it could not be true: for a visit that is on again, or that is no longer by video.
+    The fullest wording in the fewest segments: one, where the language is written in the GSM alphabet. An admin's own
+    text stands in place of ours, except where it could not be true: for a visit that is on again, or that is no longer
+    by video.
     """
-    from babel.dates import format_skeleton, format_time
+    from babel.dates import format_skeleton
 
     kind = rule.partition(".")[0]
-    chosen = language_for(kind, language, settings.languages)
+    chosen = language_for(language, settings.languages)
     local, locale = words.start.astimezone(ZoneInfo(words.zone)), locale_of(chosen, words.zone)
     values = {
         "clinic": words.clinic, "phone": words.phone, "link": words.link, "zone": zone_name(local),
-        "date": format_skeleton("MMMEd", local, locale=locale), "time": format_time(local, "short", locale=locale),
+        "date": format_skeleton("MMMEd", local, locale=locale), "time": time_of(local, locale),
     }  # fmt: skip
     own = own_text(rule, settings)
     template, stop = (environment().get_template(file_of(name, chosen)) for name in (kind, "stop"))
-    text = ""
+    texts = []
     for room in (3, 2, 1, 0):
         more = {"room": room, "rule": rule, "sender": words.sender, "minutes": rule.partition(".")[2]}
         said = own.format_map(values) if own else template.render(values, **more)
-        text = f"{said.strip()} {stop.render(values, **more)}".strip().translate(_SAME_IN_GSM)
-        if segments(text) == 1:
-            break
-    return text
+        texts.append(_in_gsm(f"{said.strip()} {stop.render(values, **more)}".strip()))
+    return min(texts, key=segments)  # the first of those that cost the same
+
+
+def _in_gsm(text: str) -> str:
+    """The text in the GSM alphabet if only typography and accents keep it from being so; else as it is."""
+    typed = text.translate(_SAME_IN_GSM)
+    plain = typed.translate(_PLAIN_IN_GSM)
+    return plain if all(character in _GSM or character in _GSM_EXTENSION for character in plain) else typed
 
 
 _OWN = {"confirmation.new": True, "change.moved": True, "cancellation.cancelled": True}
@@ -132,13 +140,11 @@ def file_of(kind: str, language: str) -> str:
     return _ENGLISH[kind] if language == "en" else f"{kind}.{language}.txt"
 
 
-def language_for(kind: str, wanted: str | None, offered: Sequence[str]) -> str:
-    """The patient's language if it is offered and there are words for it, else the first offered, else English."""
-    tags = [wanted, (wanted or "").partition("-")[0]]
-    for tag in (*(t for t in tags if t in offered), *offered[:1]):
-        if tag and (_TEMPLATES / file_of(kind, tag)).is_file() and (_TEMPLATES / file_of("stop", tag)).is_file():
-            return tag
-    return "en"
+def language_for(wanted: str | None, offered: Sequence[str]) -> str:
+    """The patient's language if the clinic offers it and we have words in it, else the first offered, else English."""
+    known = {pick("patient", [tag]): None for tag in offered}
+    mine = pick("patient", [wanted or ""])
+    return (mine if mine in known else next(iter(known), None)) or ENGLISH
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ _LOCAL_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 _E164 = r"^\+[1-9][0-9]{6,14}$"
 EMAIL_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63}$"
 """One address that every mail server takes: no display name, no quotes, plain ASCII."""
-_LANGUAGE = r"^[a-z]{2,3}(-[A-Z]{2})?$"
+_LANGUAGE = r"^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$"
 _SENDER_ID = r"^[a-z0-9]{4,20}$"
 PATTERNS = {
     _GUID: "must be an id such as 5b18f6c4-d92e-4a03-b7e5-06c4d3a81f29",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from connector.languages import ENGLISH, locale_of
+from connector.languages import ENGLISH, locale_of, time_of
 from connector.zones import zone_name
 
 
@@ -28,8 +28,4 @@ def time_and_zone(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:
 
 
 def time_of_day(at: datetime, zone: ZoneInfo, language: str = ENGLISH) -> str:
-    from babel.dates import format_time, get_time_format
-
-    locale = locale_of(language, zone.key)
-    spelled = get_time_format("short", locale=locale).pattern.replace("a", "aaaa")  # CLDR's short Korean noon is "PM"
-    return format_time(at.astimezone(zone), spelled, tzinfo=zone, locale=locale)
+    return time_of(at.astimezone(zone), locale_of(language, zone.key))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.languages import OFFERED
 from tests.guards.source import CONNECTOR, app_sources
 
 TEMPLATES = CONNECTOR / "templates"
@@ -65,6 +66,8 @@ def test_templates_and_code_agree() -> None:
     texts = files(TEMPLATES)
     named = set().union(*(rendered_by(source.tree) for source in app_sources()), *map(included, texts.values()))
     full = {name if name in texts else f"messages/{name}" for name in named}
+    english = {name for name in full if name.startswith("messages/") and name.endswith(".en.txt")}
+    full |= {name.replace(".en.", f".{tag}.") for name in english for tag in OFFERED["patient"]}
     assert full == set(texts), "rendered without a file, or never rendered"
 
 

@@ -2,14 +2,13 @@
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from connector import keys
-from connector.messages.text import Words, compose, environment, preview, segments
+from connector.messages.text import Words, compose, preview, segments
 from connector.settings import Key
 from connector.tenants import MessageSettings
 from connector.zones import country_of
@@ -176,16 +175,3 @@ def test_an_unknown_language_falls_back_to_english() -> None:
     settings = MessageSettings(languages=["da", "en"])
     assert "video visit" in compose("confirmation.new", words, settings, "da")
     assert "video visit" in compose("confirmation.new", words, settings, "../../x")
-
-
-def test_another_language_needs_only_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in ("confirmation", "reminder", "change", "cancellation", "stop"):
-        (tmp_path / f"{kind}.da.txt").write_text("{{ clinic }}: videobesøg {{ date }} {{ time }} {{ zone }} {{ link }}")
-    monkeypatch.setattr("connector.messages.text._TEMPLATES", tmp_path)
-    monkeypatch.setattr("connector.messages.text.environment", environment.__wrapped__)
-    words = Words(
-        "Nordlys", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+45", "alphanumeric"
-    )
-    assert "videobesøg ons. 18. nov." in compose(
-        "confirmation.new", words, MessageSettings(languages=["en", "da"]), "da-DK"
-    )
