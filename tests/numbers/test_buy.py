@@ -187,6 +187,22 @@ def test_a_lost_answer_to_the_purchase_buys_once(
     assert customer.look(begun).state == "done" and len(world.purchases) == 1
 
 
+def test_a_purchase_that_another_worker_began_at_this_moment_is_no_failure(customer: Customer, world: World) -> None:
+    world.provisioning_s = 60
+    begun = customer.start()
+    real = customer.services.numbers(customer.scope.region)
+    purchase = real.purchase
+
+    def second(reservation_id: str) -> None:
+        purchase(reservation_id)
+        purchase(reservation_id)  # refused: only active reservations are bought
+
+    real.purchase = second  # type: ignore[method-assign]
+    assert (customer.look(begun).state, customer.look(begun).code) == ("purchasing", "")
+    world.advance(timedelta(minutes=1))
+    assert customer.look(begun).state == "done" and len(world.purchases) == 1
+
+
 def test_a_reservation_that_ended_is_not_bought(customer: Customer, world: World) -> None:
     begun = customer.start()
     real = customer.services.numbers(customer.scope.region)
