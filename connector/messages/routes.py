@@ -16,6 +16,7 @@ from connector import clock, logs, web
 from connector.errors import ConnectorError, PermanentError, RefusedError
 from connector.join_link import open_join_link, wrong_link
 from connector.keys import JoinToken, NotOpened
+from connector.languages import N_
 from connector.messages import brakes, limits, optouts
 from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
@@ -39,7 +40,7 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
 
     @bp.function_name("patient_stop_page")
     @bp.route(route="j/{token}/stop", methods=["GET"])
-    @web.answers_with_page
+    @web.page_errors("patient", "patient_error.html")
     def patient_stop_page(req: func.HttpRequest) -> func.HttpResponse:
         by_mail = _by_mail(services(), req)
         found = by_mail[1] if by_mail else _opened(services(), req)[2]
@@ -47,7 +48,7 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
 
     @bp.function_name("patient_stop")
     @bp.route(route="j/{token}/stop", methods=["POST"])
-    @web.answers_with_page
+    @web.page_errors("patient", "patient_error.html")
     def patient_stop(req: func.HttpRequest) -> func.HttpResponse:
         return _stop(services(), req)
 
@@ -147,7 +148,10 @@ def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, Tenan
         raise wrong_link()  # staff revoked it
     if not found.sender_id:
         raise RefusedError(
-            "optout.no_sender", "This clinic sends no text messages.", status=409, title="No messages are sent"
+            "optout.no_sender",
+            N_("This clinic sends no text messages."),
+            status=409,
+            title=N_("No messages are sent"),
         )
     return token, scope, found
 
@@ -166,19 +170,22 @@ def _number(services: Services, scope: TenantScope, found: Connection, appointme
     if number is None:
         raise RefusedError(
             "optout.no_number",
-            "Your clinic has no mobile number for you, so it can send you no text messages.",
+            N_("Your clinic has no mobile number for you, so it can send you no text messages."),
             status=409,
-            title="No messages are sent",
+            title=N_("No messages are sent"),
         )
     return number
 
 
 def _page(req: func.HttpRequest, found: Connection, state: str) -> func.HttpResponse:
+    here, reader = f"/j/{req.route_params['token']}", web.query_one(req, "e") or ""
     return web.page(
         "stop.html",
+        language=web.language_of(req, "patient"),
         state=state,
-        token=req.route_params["token"],
-        reader=web.query_one(req, "e") or "",
+        here=here,
+        address=f"{here}/stop" + (f"?e={reader}" if reader else ""),
+        reader=reader,
         clinic=found.clinic_name,
         phone=found.contact_phone,
     )

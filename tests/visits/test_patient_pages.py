@@ -59,12 +59,15 @@ def test_every_state_is_whole_in_every_language(live: Live, opened: Open, links:
     page = opened("/health", viewport={"width": 320, "height": 640})
     answers: list[Response] = []
     page.on("response", lambda one: answers.append(one))
-    headings: dict[str, set[str]] = {state: set() for state in STATES}
+    pages = {state: f"/j/{links[state]}" for state in STATES}
+    pages |= {more: f"/j/{links['open']}/{more}" for more in ("test", "stop")}
+    headings: dict[str, set[str]] = {name: set() for name in pages}
     for tag in OFFERED["patient"]:
         language = Language("patient", tag)
-        for state in STATES:
-            page.goto(f"{live.app}/j/{links[state]}?lang={tag}")
-            assert page.title() == language.gettext("Video visit" if state != "wrong" else "This link does not work")
+        titles = {"wrong": "This link does not work", "stop": "Text messages"}
+        for state, path in pages.items():
+            page.goto(f"{live.app}{path}?lang={tag}")
+            assert page.title() == language.gettext(titles.get(state, "Video visit"))
             root = page.locator("html")
             assert (root.get_attribute("lang"), root.get_attribute("dir")) == (tag, language.direction)
             assert page.evaluate(_TOO_WIDE) <= 0, f"{state} in {tag} scrolls sideways at 320 px"
@@ -75,7 +78,7 @@ def test_every_state_is_whole_in_every_language(live: Live, opened: Open, links:
                 came = next(one for one in reversed(answers) if one.request.resource_type == "document")
                 check_html(came.text())
                 assert header_faults(came.headers, set()) == []
-    assert {state: len(found) for state, found in headings.items()} == dict.fromkeys(STATES, len(OFFERED["patient"]))
+    assert {state: len(found) for state, found in headings.items()} == dict.fromkeys(pages, len(OFFERED["patient"]))
 
 
 def test_the_first_load_is_small_and_its_address_says_nothing(live: Live, opened: Open, links: dict[str, str]) -> None:
