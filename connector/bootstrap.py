@@ -135,5 +135,4 @@ def blueprints() -> list[func.Blueprint]:
         portal.pages_blueprint(services),
         portal.signin_blueprint(services),
         portal.api_blueprint(services),
-        portal.messages_api_blueprint(services),
     ]

@@ -85,6 +85,7 @@ class RefusedError(ConnectorError):
         status: int = 400,
         title: str = "This did not work",
         details: dict[str, str] | None = None,
+        retry_after_s: float | None = None,
         vendor_code: str | None = None,
         vendor_reference: str | None = None,
     ) -> None:
@@ -92,5 +93,7 @@ class RefusedError(ConnectorError):
         self.message = message
         self.status = status
         self.title = title
+        self.retry_after_s = retry_after_s
+        """The same request is good then; None: the person must do something else first."""
         self.details = details or {}
         """Field name to message, for forms and problem+json."""

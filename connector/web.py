@@ -287,9 +287,8 @@ def problem(error: Exception) -> func.HttpResponse:
 
 
 def _retry(error: Exception) -> dict[str, str]:
-    if isinstance(error, TransientError) and error.retry_after_s:
-        return {"Retry-After": str(int(error.retry_after_s) + 1)}
-    return {}
+    after = error.retry_after_s if isinstance(error, (TransientError, RefusedError)) else None
+    return {"Retry-After": str(int(after) + 1)} if after else {}
 
 
 def _shown(error: Exception) -> dict[str, Any]:
@@ -318,7 +317,7 @@ def _shown(error: Exception) -> dict[str, Any]:
             "title": error.title,
             "message": error.message,
             "code": error.code,
-            "retry": False,
+            "retry": bool(error.retry_after_s),
         }
     if isinstance(error, TransientError):
         return shown | {

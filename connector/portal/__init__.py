@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from connector.portal import entrance, messages_pages, pages
 from connector.portal.api import blueprint as api_blueprint
-from connector.portal.messages_api import blueprint as messages_api_blueprint
 from connector.portal.signin import blueprint as signin_blueprint
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from connector.bootstrap import Services
 
-__all__ = ["api_blueprint", "messages_api_blueprint", "pages_blueprint", "signin_blueprint"]
+__all__ = ["api_blueprint", "pages_blueprint", "signin_blueprint"]
 
 
 def pages_blueprint(services: Callable[[], Services]) -> func.Blueprint:

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import pytest
 
+from connector.portal.api import OPERATIONS
 from tests.guards.declared import Declared
 
 PUBLIC = "public"
@@ -60,25 +61,7 @@ AUTHENTICATION = {
     "portal_signin": PUBLIC,
     "portal_signout": PUBLIC,  # from our own pages only
     "api_openapi": PUBLIC,
-    "api_tenant": ENTRA_BEARER,
-    "api_senders": ENTRA_BEARER,
-    "api_consents": ENTRA_BEARER,
-    "api_connections": ENTRA_BEARER,
-    "api_connection": ENTRA_BEARER,
-    "api_departments": ENTRA_BEARER,
-    "api_sender_link": ENTRA_BEARER,
-    "api_records": ENTRA_BEARER,
-    "api_messages_all": ENTRA_BEARER,
-    "api_messages_status": ENTRA_BEARER,
-    "api_messages_forecast": ENTRA_BEARER,
-    "api_messages_settings": ENTRA_BEARER,
-    "api_messages_pause": ENTRA_BEARER,
-    "api_messages_resume": ENTRA_BEARER,
-    "api_messages_release": ENTRA_BEARER,
-    "api_sender_opt_outs": ENTRA_BEARER,
-    "api_sender_pause": ENTRA_BEARER,
-    "api_sender_resume": ENTRA_BEARER,
-}
+} | {one.name: ENTRA_BEARER for one in OPERATIONS}  # in front of each stands the same check of the bearer
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 _NAME = re.compile(r"(?!host$)[a-z][a-z0-9_-]{0,127}")
 _VALUE = "~value~"

@@ -32,7 +32,7 @@ def functions(stage: Stage, role: str = "Connector.Configure") -> dict[str, Call
     services = dataclasses.replace(stage.services, entra=_Entra(stage.scope.tenant_id, role))  # type: ignore[arg-type]
     made = func.FunctionApp()
     made.register_functions(messages.routes_blueprint(lambda: services, [stage.scope.region]))
-    made.register_functions(portal.messages_api_blueprint(lambda: services))
+    made.register_functions(portal.api_blueprint(lambda: services))
     made.register_functions(portal.pages_blueprint(lambda: services))
     return {str(f.get_function_name()): f.get_user_function() for f in made.get_functions()}
 

@@ -10,7 +10,8 @@ import pytest
 from connector import logs, messages, tenants
 from connector.messages import brakes
 from connector.messages.status import watch
-from connector.portal.openapi import document
+from connector.portal.api import OPERATIONS
+from connector.portal.api.openapi import document
 from connector.tenants import ConnectionPatch
 from tests.messages.asking import admin_cookie, ask, text_of
 from tests.messages.conftest import ACTOR, Stage
@@ -130,10 +131,10 @@ def test_settings_by_api(stage: Stage) -> None:
     read = ask(stage, "api_messages_settings", **one)
     wanted = json.loads(text_of(read)) | {"daily_cap": 3, "reminder_leads_minutes": [60]}
     etag = {"If-Match": read.headers["ETag"]}
-    assert ask(stage, "api_messages_settings", "PUT", body=wanted, headers=etag, **one).status_code == 200
+    assert ask(stage, "api_messages_settings_set", "PUT", body=wanted, headers=etag, **one).status_code == 200
     assert stage.connection.messages.daily_cap == 3
-    assert ask(stage, "api_messages_settings", "PUT", body=wanted, headers=etag, **one).status_code == 412
-    wrong = ask(stage, "api_messages_settings", "PUT", body={"daily_cap": 0}, headers=etag, **one)
+    assert ask(stage, "api_messages_settings_set", "PUT", body=wanted, headers=etag, **one).status_code == 412
+    wrong = ask(stage, "api_messages_settings_set", "PUT", body={"daily_cap": 0}, headers=etag, **one)
     assert wrong.status_code == 422 and "daily_cap" in json.loads(text_of(wrong))["errors"]
 
 
@@ -205,8 +206,8 @@ def test_who_may_not_use_the_page(stage: Stage) -> None:
 
 
 def test_the_api_describes_itself() -> None:
-    described = document("https://visits.example")
+    described = document("https://visits.example", OPERATIONS)
     paths = described["paths"]
     assert {"get"} <= paths["/api/v1/connections/{connection}/messages/status"].keys()
     assert {"put"} <= paths["/api/v1/connections/{connection}/messages/settings"].keys()
-    assert {"MessageStatus", "Forecast", "ReleaseInput", "OptOutInput"} <= described["components"]["schemas"].keys()
+    assert {"MessageStatus", "Forecast", "HoldRelease", "OptOutInput"} <= described["components"]["schemas"].keys()
