@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt languages package infra-check requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages package infra-check doctor operate requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -43,6 +43,12 @@ infra-check: setup ## Check infra/ for known mistakes (checkov); what it says of
 	@LOG_LEVEL=CRITICAL $(CHECKOV)/bin/checkov --directory infra --framework bicep --skip-download --compact --quiet \
 		>$(CHECKOV)/report; code=$$?; cat $(CHECKOV)/report; \
 		! grep -q 'Parsing errors: [1-9]' $(CHECKOV)/report && exit $$code
+
+doctor: setup ## Say what is wrong with a stamp (GROUP=its resource group)
+	@$(PY) -m connector.operations --group '$(GROUP)' doctor
+
+operate: setup ## Run an operator's command (GROUP=rg-name ARGS="erase CONNECTION"; ARGS=--help lists them)
+	@$(PY) -m connector.operations --group '$(GROUP)' $(ARGS)
 
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links

@@ -87,6 +87,7 @@ class RegionSettings:
     """Address of a domain linked to the Communication resource; None: no e-mail is sent."""
     email_rate: tuple[int, int] = (30, 100)
     """E-mails a minute and an hour, of all tenants together: what Microsoft allows a new custom domain."""
+    storage_credential: Literal["managedidentity", "azurecli"] = "managedidentity"
 
 
 @dataclass(frozen=True)
@@ -251,12 +252,19 @@ class _Reader:
             storage_connection=connection,
             table_service_uri=tables,
             queue_service_uri=queues,
+            storage_credential=self._credential(f"{prefix}_STORAGE__credential"),
             identity_client_id=self._optional(f"{prefix}_STORAGE__clientId"),
             communication_endpoint=endpoint,
             communication_key=self._optional(f"{prefix}_COMMUNICATION_KEY"),
             email_sender=sender,
             email_rate=(int(rate[1]), int(rate[2])) if rate else (30, 100),
         )
+
+    def _credential(self, name: str) -> Literal["managedidentity", "azurecli"]:
+        value = self._optional(name) or "managedidentity"
+        if value not in ("managedidentity", "azurecli"):
+            self._fault(name, "must be managedidentity or azurecli")
+        return "azurecli" if value == "azurecli" else "managedidentity"
 
     def _tenants(self, *, sandbox: bool) -> Mapping[str, tuple[str, ...]]:
         text = self._required("CONNECTOR_TENANTS")

@@ -38,19 +38,21 @@ def main(app: Path) -> dict[str, Any]:
     from babel.dates import format_skeleton
     from phonenumbers import PhoneNumberType, number_type, parse
 
-    from connector import clock, web
+    from connector import clock, languages, web
     from connector.adapters.cerner.clean import clean
 
     read = (app / "connector" / "adapters" / "cerner" / "parse.py").read_text("utf-8")
     kinds = sorted(set(re.findall(r'clean\(\s*"(\w+)"', read)))
-    languages = sorted({path.name.split(".")[1] for path in (app / "connector/templates/messages").iterdir()})
     return {
         "bindings": indexed,
         "modules": len(modules),
         "outside": sorted(name for name, module in sys.modules.items() if not _own(module, app)),
         "kinds": [clean(kind, {"resourceType": kind, "id": "1"}, {"id": str}, _REQUIRED.get(kind))[0].id
                   for kind in kinds],
-        "dates": [format_skeleton("MMMEd", clock.now(), locale=language) for language in languages],
+        "dates": [
+            format_skeleton("MMMEd", clock.now(), locale=languages.locale_of(tag, "Europe/London"))
+            for tag in languages.OFFERED["patient"]
+        ],
         "mobile": number_type(parse("+447911123456")) == PhoneNumberType.MOBILE,
         "page": web.page("home.html").status_code,
     }

@@ -114,6 +114,6 @@ def test_the_worker_indexes_it_with_nothing_else_installed(package: Package, tmp
     assert found["modules"] > 100
     assert found["kinds"] == ["1"] * len(found["kinds"])
     assert len(found["kinds"]) >= 5
-    assert len(found["dates"]) >= 1
+    assert len(found["dates"]) >= 7
     assert found["mobile"] is True
     assert found["page"] == 200

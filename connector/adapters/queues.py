@@ -6,6 +6,7 @@ import json
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from connector.adapters.identity import storage_credential
 from connector.errors import TransientError
 from connector.settings import RegionSettings
 
@@ -62,10 +63,6 @@ class Queues:
                 if connection:
                     self._service = QueueServiceClient.from_connection_string(connection)
                 else:
-                    from azure.identity import ManagedIdentityCredential
-
-                    self._service = QueueServiceClient(
-                        self._settings.queue_service_uri or "",
-                        credential=ManagedIdentityCredential(client_id=self._settings.identity_client_id),
-                    )
+                    uri = self._settings.queue_service_uri or ""
+                    self._service = QueueServiceClient(uri, credential=storage_credential(self._settings))
             return self._service

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from connector.adapters.identity import storage_credential
 from connector.errors import AmbiguousError, ConnectorError, TransientError
 from connector.settings import RegionSettings
 
@@ -176,6 +177,29 @@ class Tables:
             kind = RowExists if error.status_code == 409 else RowChanged
             raise kind("storage.transaction_refused") from None
 
+    def names(self) -> list[str]:
+        """The tables of the region."""
+        from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+        try:
+            return [table.name for table in self._client().list_tables()]
+        except (ServiceRequestError, ServiceResponseError):
+            raise TransientError("storage.unreachable") from None
+        except HttpResponseError as error:
+            raise TransientError("storage.failed", vendor_status=error.status_code) from None
+
+    def scan(self, table: str, first: str = "", last: str = "") -> Iterator[Row]:
+        """Every row with first <= partition < last; for operators' commands, never on a request."""
+        terms = [term for term, value in (("PartitionKey ge @first", first), ("PartitionKey lt @last", last)) if value]
+
+        def everything(client: TableClient) -> list[Row]:
+            if not terms:
+                return [_row(entity) for entity in client.list_entities()]
+            found = client.query_entities(" and ".join(terms), parameters={"first": first, "last": last})
+            return [_row(entity) for entity in found]
+
+        yield from self._run(table, everything)
+
     def create(self, table: str) -> None:
         from azure.core.exceptions import ResourceExistsError
 
@@ -231,12 +255,8 @@ class Tables:
                 if connection:
                     self._service = TableServiceClient.from_connection_string(connection)
                 else:
-                    from azure.identity import ManagedIdentityCredential
-
-                    self._service = TableServiceClient(
-                        self._settings.table_service_uri or "",
-                        credential=ManagedIdentityCredential(client_id=self._settings.identity_client_id),
-                    )
+                    uri = self._settings.table_service_uri or ""
+                    self._service = TableServiceClient(uri, credential=storage_credential(self._settings))
             return self._service
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.messages.brakes import forget_due, pause, pause_sender, release, resume
+from connector.messages.brakes import as_restored, forget_due, pause, pause_sender, release, resume
 from connector.messages.contacts import Contact
 from connector.messages.ledger import count_states
 from connector.messages.one_off import OneOff, reachable, send_link
@@ -27,6 +27,7 @@ __all__ = [
     "MessageStatus",
     "OneOff",
     "Upcoming",
+    "as_restored",
     "blueprint",
     "configured",
     "connection_forecast",

@@ -267,6 +267,13 @@ def _settle(state: State, connection: Connection, now: datetime, scanning: bool 
     return replace(state, locations=known, baselines={**state.baselines, **dict.fromkeys(new, baseline)})
 
 
+def as_restored(row: Row) -> Row:
+    """A row of a backup as it is put back: whoever reads it knows that the storage is not what it was, and holds."""
+    if row.key != EPOCH:
+        return row
+    return Row(row.partition, row.key, {**row.values, "at": datetime(1970, 1, 1, tzinfo=UTC).isoformat()})
+
+
 def _restored(state: State, now: datetime) -> bool:
     """A number lower than this process saw; or, for a process that saw none, a gap: an outage looks the same, and a
     look at it is due as well."""

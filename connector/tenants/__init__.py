@@ -48,7 +48,7 @@ from connector.tenants.models import (
 from connector.tenants.recent import recent_connections, recent_senders
 from connector.tenants.removal import Consequences, consequences, delete_connection, finish_deletions
 from connector.tenants.removal import blueprint as upkeep_blueprint
-from connector.tenants.scope import CONFIGURATION, DIRECTORY, Directory, RegionalStorage, TenantScope
+from connector.tenants.scope import CONFIGURATION, DIRECTORY, Directory, RegionalStorage, TenantScope, wrapping_context
 from connector.tenants.sender_store import (
     add_sender,
     change_sender,
@@ -158,4 +158,5 @@ __all__ = [
     "set_departments",
     "upkeep_blueprint",
     "versioned_sender",
+    "wrapping_context",
 ]

@@ -81,6 +81,11 @@ class TenantScope:
         return self._wrapper.unwrap(row.text("wrapped"), context=context)
 
 
+def wrapping_context(row: Row) -> str:
+    """To what a `wrapped` value of Configuration is bound: an index key to its purpose, a secret to its name."""
+    return f"{row.partition}|{row.key.removeprefix('key.')}"
+
+
 class Directory:
     """Which region a tenant is pinned to, and which tenant a connection belongs to.
 

@@ -2,22 +2,29 @@
 
 from connector.visits.ahead import blueprint as ahead_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
+from connector.visits.meeting import visit_key
 from connector.visits.organizers import counts as meetings_of_month
 from connector.visits.patient import blueprint as patient_blueprint
 from connector.visits.patient_launch import blueprint as patient_launch_blueprint
 from connector.visits.patient_test import blueprint as patient_test_blueprint
 from connector.visits.retention import blueprint as retention_blueprint
+from connector.visits.retention import erase_visit, purge_sessions, purge_visits, visit_over
 from connector.visits.staff_door import blueprint as staff_door_blueprint
 from connector.visits.webhooks import blueprint as webhooks_blueprint
 
 __all__ = [
     "ahead_blueprint",
     "clinician_blueprint",
+    "erase_visit",
     "meetings_of_month",
     "patient_blueprint",
     "patient_launch_blueprint",
     "patient_test_blueprint",
+    "purge_sessions",
+    "purge_visits",
     "retention_blueprint",
     "staff_door_blueprint",
+    "visit_key",
+    "visit_over",
     "webhooks_blueprint",
 ]

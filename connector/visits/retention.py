@@ -6,7 +6,7 @@ Runs hourly. What it deletes, and when, is promised in docs/data-map.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -57,14 +57,35 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
         for row in scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix)):
             visit = row.key.split(".")[1]
             (over if _ended(row) < before else kept).add(visit)
-    waiting = list(scope.tables.query(VISITS, connection_id, start="d.", end="d/")) if over - kept else []
+    waiting = list(_waiting(scope, connection_id)) if over - kept else []
     for visit in over - kept:
-        rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("e", "g", "o", "p", "v", "w")]
-        for prefix in (f"l.{visit}.", f"m.{visit}."):
-            rows += scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix))
-        rows += [row for row in waiting if row.key.split(".")[3] == visit]
-        _delete(scope, VISITS, [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)])
+        _forget(scope, connection_id, visit, waiting)
     return len(over - kept)
+
+
+def erase_visit(scope: TenantScope, connection_id: str, visit: str) -> int:
+    """Delete every row of one visit now; how many there were."""
+    return _forget(scope, connection_id, visit, _waiting(scope, connection_id))
+
+
+def visit_over(scope: TenantScope, connection_id: str, visit: str, now: datetime) -> bool:
+    """Whether nothing is stored of the visit that says it is still to come or going on."""
+    rows = (scope.tables.get(VISITS, connection_id, f"{kind}.{visit}") for kind in ("o", "v"))
+    return all(_ended(row) < now for row in rows if row)
+
+
+def _waiting(scope: TenantScope, connection_id: str) -> Iterator[Row]:
+    return scope.tables.query(VISITS, connection_id, start="d.", end="d/")
+
+
+def _forget(scope: TenantScope, connection_id: str, visit: str, waiting: Iterable[Row]) -> int:
+    rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("e", "g", "o", "p", "v", "w")]
+    for prefix in (f"l.{visit}.", f"m.{visit}."):
+        rows += scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix))
+    rows += [row for row in waiting if row.key.split(".")[3] == visit]
+    found = [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)]
+    _delete(scope, VISITS, found)
+    return len(found)
 
 
 def purge_sessions(scope: TenantScope, partition: str) -> int:

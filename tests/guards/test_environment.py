@@ -20,8 +20,6 @@ HOST_SETTINGS = frozenset(
     }
 )
 """Read by the Functions host alone."""
-READ_BY_HOST = frozenset(name for name in settings.NAMES if name.endswith("STORAGE__credential"))
-"""Ours by name, but for the host's queue triggers."""
 _READERS = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 
 
@@ -99,7 +97,7 @@ def test_every_published_setting_is_read_and_no_other() -> None:
     environment = Recording(every_region)
     settings.load(environment)
     azure_says = {"WEBSITE_INSTANCE_ID", "IDENTITY_ENDPOINT"}
-    assert environment.asked - azure_says == set(settings.NAMES) - READ_BY_HOST
+    assert environment.asked - azure_says == set(settings.NAMES)
 
 
 def unused_fields(names: set[str], sources: list[Source]) -> set[str]:

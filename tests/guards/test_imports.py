@@ -6,7 +6,7 @@ import pytest
 
 from tests.guards.source import CONNECTOR, Source, app_sources, imports, planted
 
-FEATURES = ("tenants", "portal", "launch", "visits", "messages", "reports", "checks", "numbers")
+FEATURES = ("tenants", "portal", "launch", "visits", "messages", "reports", "checks", "numbers", "operations")
 ONLY_IN = {
     "azure.data.tables": "connector.adapters.tables",
     "azure.storage.queue": "connector.adapters.queues",

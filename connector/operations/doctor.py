@@ -1,0 +1,116 @@
+"""What is wrong with a stamp, and who can mend it. Findings hold names, ids and dates, never a value of a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from connector.adapters.http import OutgoingHttp, OutgoingPolicy
+from connector.bootstrap import Services
+from connector.errors import ConnectorError
+from connector.operations.keys import wrapped
+from connector.tenants import DIRECTORY, connections
+
+SOON = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Finding:
+    well: bool
+    what: str
+    mend: str = ""
+    """Who can mend it, and how."""
+
+    def line(self) -> str:
+        return f"ok    {self.what}" if self.well else f"WRONG {self.what}\n      {self.mend}"
+
+
+def examine(services: Services, *, ca_bundle: str | None = None) -> Iterator[Finding]:
+    """One finding after the other. Nothing is changed; one request for each address."""
+    loaded = services.settings
+    http = OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox), ca_bundle=ca_bundle)
+    yield Finding(True, "settings are complete")
+    for served in loaded.regions:
+        yield from _region(services, served.region.value)
+    yield from _app(services, http)
+    discovery = f"{loaded.entra_authority}/organizations/v2.0/.well-known/openid-configuration"
+    yield _answers(http, "ENTRA_AUTHORITY", discovery, status=200)
+    yield _answers(http, "GRAPH_URL", loaded.graph_url)
+    for served in loaded.regions:
+        name = f"{served.region.upper()}_COMMUNICATION_ENDPOINT"
+        if served.communication_endpoint:
+            yield _answers(http, name, served.communication_endpoint)
+        else:
+            yield Finding(False, f"{name} is not set", "Operator: without it nobody is texted; azd provision sets it.")
+    for base in sorted({base for bases in loaded.tenants.values() for base in bases if base != "*"}):
+        yield _answers(http, f"FHIR base {base}", f"{base}/.well-known/smart-configuration", status=200)
+    yield from _certificates(loaded.graph_notification_certificates)
+
+
+def _region(services: Services, region: str) -> Iterator[Finding]:
+    served = next(one for one in services.settings.regions if one.region.value == region)
+    tables = services.storage.tables[served.region]
+    try:
+        tables.get(DIRECTORY, "health", "health")
+        values = wrapped(tables, services.settings.wrapping_keys)
+        unlisted = [scope for scope in services.directory.every_scope()
+                    if scope.region is served.region and services.settings.listed_bases(scope.tenant_id) is None]
+        sending = [one.value for scope in services.directory.scopes() if scope.region is served.region
+                   for one in connections(scope) if one.value.may_send]
+    except ConnectorError as error:
+        yield Finding(
+            False, f"storage of {region} does not answer you ({error.code} {error.vendor_status or ''})".rstrip(),
+            "Operator: do you have the roles on its tables (infra/roles.bicep), and are you in its network?",
+        )
+        return
+    yield Finding(True, f"storage of {region} answers, {len(sending)} connections send")
+    lost, older = values["lost"], values["older"]
+    yield Finding(
+        not lost, f"{lost or 'no'} values in {region} that no wrapping key opens",
+        "Operator: a key was dropped from CONNECTOR_WRAPPING_KEYS. Put it back from your backup, at once.",
+    )
+    if older:
+        yield Finding(True, f"{older} values in {region} under an older wrapping key: re-key before you drop it")
+    if unlisted:
+        names = ", ".join(sorted(scope.tenant_id for scope in unlisted))
+        yield Finding(True, f"tenants with data in {region} that are not in CONNECTOR_TENANTS: {names}")
+
+
+def _app(services: Services, http: OutgoingHttp) -> Iterator[Finding]:
+    """The deployed app, at its public address."""
+    url = services.settings.public_url
+    yield _answers(http, "CONNECTOR_PUBLIC_URL, /health", f"{url}/health", status=200)
+    try:
+        published = http.request("GET", f"{url}/.well-known/jwks.json").json()
+    except ConnectorError:
+        published = None
+    yield Finding(
+        published == services.ehr.public_jwks(), "the app publishes the keys that are in the vault",
+        "Operator: it has not read the vault's present values. Run infra/hooks/keys.sh, and look again in a minute.",
+    )
+
+
+def _answers(http: OutgoingHttp, name: str, address: str, *, status: int | None = None) -> Finding:
+    """Any answer proves that the address is right and reachable, unless a `status` is asked for."""
+    try:
+        seen = http.request("GET", address, redirects=0).status
+    except ConnectorError as error:
+        return Finding(False, f"{name} does not answer ({error.code})", "Operator: the address, or your network.")
+    if seen != (status or seen):
+        return Finding(False, f"{name} answers {seen}", "Operator: is the address right? Else docs/operations.md.")
+    return Finding(True, f"{name} answers")
+
+
+def _certificates(pairs: tuple[str, ...]) -> Iterator[Finding]:
+    from cryptography.x509 import load_pem_x509_certificate
+
+    if not pairs:
+        yield Finding(False, "GRAPH_NOTIFICATION_CERTIFICATES is not set", "Operator: without it no lobby is seen.")
+        return
+    newest = pairs[0][pairs[0].index("-----BEGIN CERTIFICATE-----") :]
+    ends = load_pem_x509_certificate(newest.encode()).not_valid_after_utc
+    yield Finding(
+        ends - datetime.now(UTC) > SOON, f"the newest notification certificate ends {ends.date()}",
+        "Operator: docs/operations.md, “Rotating keys and secrets”.",
+    )
