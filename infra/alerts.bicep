@@ -13,6 +13,7 @@ var alarms = [
   { event: 'messages.alarm_late', severity: 1, text: 'Messages are due for over 15 minutes and nothing stops them.' }
   { event: 'messages.alarm_unscanned', severity: 1, text: 'No complete scan of a connection for over 30 minutes.' }
   { event: 'messages.alarm_held', severity: 2, text: 'A brake holds messages until an admin looks.' }
+  { event: 'messages.alarm_sender', severity: 2, text: 'Carriers or Microsoft block what a sender sends.' }
 ]
 var counted = [
   {

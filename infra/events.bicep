@@ -10,6 +10,13 @@ var subscriptions = [
     function: 'messages_inbound'
     events: ['Microsoft.Communication.SMSReceived']
   }
+  {
+    function: 'messages_reports'
+    events: [
+      'Microsoft.Communication.SMSDeliveryReportReceived'
+      'Microsoft.Communication.EmailDeliveryReportReceived'
+    ]
+  }
 ]
 
 resource communication 'Microsoft.Communication/communicationServices@2025-05-01' existing = {

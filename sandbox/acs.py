@@ -13,12 +13,13 @@ import time
 import uuid
 from collections import defaultdict, deque
 from datetime import UTC, datetime
+from typing import Any
 
 import flask
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from sandbox import acs_email, acs_numbers, stand_in
+from sandbox import acs_email, acs_numbers, event_grid, stand_in
 from sandbox.acs_repeatable import WINDOW, Rejected, repeatable
 from sandbox.acs_signature import AcsError, check_signature, check_version
 from sandbox.world import REGIONS, Json, SentMessage, World
@@ -96,7 +97,8 @@ class SmsResource:
         tag = options.get("tag") or ""
         sent = SentMessage(message_id, self.region, body["from"], to, body["message"], now, tag)
         unverified = "4010: Toll-free number not verified" if sent.sender in world.unverified_senders else ""
-        failure = unverified or world.undeliverable.get(to, "")
+        stopped = "4007: Sender blocked for given recipient" if (sent.sender, to) in world.opt_outs else ""
+        failure = unverified or stopped or world.undeliverable.get(to, "")
         segments = 1 + (len(sent.text) - 1) // 160
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         if not failure:
@@ -117,7 +119,21 @@ class SmsResource:
             "receivedTimestamp": stamp,
             "tag": sent.tag,
         }
+        if options.get("enableDeliveryReport") and self.region == event_grid.REGION:
+            world.events.append(event_grid.sms_report(world.delivery_reports[message_id]))
         return {"to": to, "messageId": message_id, "httpStatusCode": 202, "successful": True}
+
+    def opt_out(self, action: str, sender: str, to: str) -> Json:
+        """Of one recipient. Source: "Opt Outs" with its published examples."""
+        if not E164.fullmatch(to):
+            return {"to": to, "httpStatusCode": 400, "errorMessage": "Invalid recipient phone number format"}
+        pairs = self.world.opt_outs
+        if action == "add":
+            pairs.add((sender, to))
+        elif action == "remove" and (sender, to) not in self.world.carrier_stops:
+            pairs.discard((sender, to))
+        known = {"isOptedOut": (sender, to) in pairs} if action == "check" else {}
+        return {"to": to, "httpStatusCode": 200, **known}
 
 
 def create_app(world: World, region: str) -> flask.Flask:
@@ -153,6 +169,19 @@ def create_app(world: World, region: str) -> flask.Flask:
             source = "https://tools.ietf.org/html/rfc9110#section-15.5.5"
             return {"type": source, "title": "Not Found", "status": 404}, 404
         return report
+
+    @app.post("/sms/optouts:<any(add,check,remove):action>")
+    def opt_outs(action: str) -> ResponseReturnValue:
+        check_version((REPORT_VERSION,))
+        check_signature(ACS_KEYS[region])
+        body: Any = request.get_json(silent=True)
+        with world.changing():
+            try:
+                resource.sender_kind(body["from"])
+                numbers = [str(one["to"]) for one in body["recipients"]]
+            except (KeyError, TypeError):
+                raise AcsError(400, "BadRequest", "from and recipients are required.") from None
+            return {"value": [resource.opt_out(action, body["from"], to) for to in numbers]}
 
     return app
 

@@ -18,6 +18,7 @@ import flask
 from flask import request
 from flask.typing import ResponseReturnValue
 
+from sandbox import event_grid
 from sandbox.acs_repeatable import WINDOW, Rejected, repeatable
 from sandbox.acs_signature import AcsError, check_signature, check_version
 from sandbox.world import Json, SentEmail, World
@@ -78,8 +79,11 @@ class EmailResource:
             text, html, headers = content.get("plainText", ""), content.get("html", ""), body.get("headers") or {}
             sent = SentEmail(operation, self.region, body["senderAddress"], to["address"], content["subject"],
                              text, html, headers, now)  # fmt: skip
-            if sent.to not in world.undeliverable:
+            status = world.undeliverable.get(sent.to, "Delivered")
+            if status == "Delivered":
                 world.mail.append(sent)
+            if self.region == event_grid.REGION:
+                world.events.append(event_grid.email_report(sent, status))
         world.email_operations[operation] = {"id": operation, "status": "Running", "next": "Succeeded", "error": None}
         return operation
 

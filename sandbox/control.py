@@ -7,16 +7,14 @@ Values that make no sense raise BadRequestError, which the API answers with 400 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 import flask
-import requests as http
 
-from sandbox import teams
+from sandbox import event_grid, teams
 from sandbox.cerner import appointments, powerchart
 from sandbox.world import FAULT_KINDS, REGIONS, Hospital, Json, World
 
@@ -143,22 +141,10 @@ def inbound(world: World, values: Values) -> Json:
     known = {name: str(values.get(name, "")).removeprefix("+") for name in ("from", "to")}
     if not all(known.values()):
         raise BadRequestError("from and to must be telephone numbers")
-    event_id, at = str(uuid.uuid4()), world.now().isoformat()
-    data = {"messageId": event_id, **known, "message": str(values.get("text", "")), "receivedTimestamp": at}
-    event = {
-        "id": event_id,
-        "topic": f"/communicationservices/{region}",
-        "subject": f"/phonenumber/{known['to']}",
-        "eventType": "Microsoft.Communication.SMSReceived",
-        "eventTime": at,
-        "dataVersion": "1.0",
-        "metadataVersion": "1",
-        "data": data,
-    }
-    url = f"{world.ports.url('app')}/runtime/webhooks/eventgrid?functionName=messages_inbound"
-    with http.Session() as session:
-        session.trust_env = False
-        return {"status": session.post(url, json=[event], timeout=30).status_code}
+    if region != event_grid.REGION:
+        raise BadRequestError("only numbers of the Americas get replies")
+    event = event_grid.reply(known["from"], known["to"], str(values.get("text", "")), world.now())
+    return {"status": event_grid.deliver(world, event)}
 
 
 def numbers(world: World, values: Values) -> Json:

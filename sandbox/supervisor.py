@@ -20,7 +20,7 @@ from typing import Self
 import requests
 from werkzeug.serving import BaseWSGIServer
 
-from sandbox import certificates, seed, stamp, vendors
+from sandbox import certificates, event_grid, seed, stamp, vendors
 from sandbox.azurite import Azurite
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments
@@ -67,6 +67,7 @@ class Sandbox:
         self._cancelled = cancelled or threading.Event()
         self._progress = progress
         self._servers: list[BaseWSGIServer] = []
+        self._over = threading.Event()
         self._host: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -82,6 +83,7 @@ class Sandbox:
         self._step("Starting the simulated vendors ...")
         appointments.populate(self.world)
         self._servers = vendors.serve(self.world, self.ports, tls)
+        threading.Thread(target=event_grid.bring, args=(self.world, self._over), daemon=True).start()
         self._step("Starting the app ...")
         self._start_host()
         self._step("Configuring two hospitals through the app's own API ...")
@@ -109,6 +111,7 @@ class Sandbox:
 
     def stop(self) -> None:
         """End everything that was started; safe to call at any time, and twice."""
+        self._over.set()
         self._stop_host(signal.SIGTERM)
         for server in self._servers:
             server.shutdown()

@@ -254,6 +254,8 @@ class World:
         self.notices: queue.SimpleQueue[Callable[[], int]] = queue.SimpleQueue()
         """Change notifications on their way, carried in order by `postman`."""
         self.postman: threading.Thread | None = None
+        self.brings_events = True
+        """False keeps Event Grid silent, where the cost of messages is measured without that of their receipts."""
         self._clock_file = clock_file
         self.reset()
 
@@ -272,6 +274,12 @@ class World:
             self.email_limits = (30, 100)
             """Messages a minute and an hour, of a custom domain."""
             self.email_read_limits = (60, 200)
+            self.events: list[Json] = []
+            """What Event Grid has still to bring to the app (the Americas)."""
+            self.opt_outs: set[tuple[str, str]] = set()
+            """Our number and theirs: ACS and the carrier block what is sent."""
+            self.carrier_stops: set[tuple[str, str]] = set()
+            """Those of them that only a START of the person ends."""
             self.undeliverable: dict[str, str] = {}
             """Numbers and addresses that nothing reaches, and why."""
             self.faults: list[Fault] = []

@@ -1,7 +1,8 @@
 """SMS by Azure Communication Services, with a repeatability id of our own and an honest verdict on each send.
 
 The SDK makes a new repeatability id for each call, so a policy of azure-core puts ours into its body before
-the request is signed. Source: azure-communication-sms 1.1.0; REST API "Sms - Send".
+the request is signed; what the SDK lacks goes by the REST API. Source: azure-communication-sms 1.1.0; REST API
+"Sms - Send", "Delivery Reports - Get", "Opt Outs".
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
-from connector.adapters import acs
+from connector.adapters import acs, acs_events
+from connector.adapters.acs_events import Report
 from connector.adapters.http import Response
-from connector.errors import PermanentError
+from connector.errors import PermanentError, TransientError
+
+_VERSION = "api-version=2026-01-23"
 
 
 @dataclass
@@ -63,6 +68,43 @@ class AcsSms:
         if exchange.response is not None:
             return _accepted(exchange.response)
         raise acs.no_answer("sms", unsent=unsent)
+
+    def delivery_report(self, message_id: str) -> Report | None:
+        """What became of an accepted SMS; None while nothing is known. Reading is harmless.
+
+        Source: REST API "Delivery Reports - Get" 2026-01-23.
+        """
+        response = self._resource.request("GET", f"/deliveryReports/{quote(message_id, safe='')}?{_VERSION}")
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise acs.verdict(response)
+        answer = response.json()
+        if not isinstance(answer, dict) or answer.get("deliveryStatus") not in ("Delivered", "Failed"):
+            return None
+        return acs_events.sms_report(answer)
+
+    def opted_out(self, sender: str, number: str) -> bool:
+        """Whether ACS, or the carrier, blocks what our number sends to this one. Source: "Opt Outs - Check"."""
+        return self._opt_outs("check", sender, number).get("isOptedOut") is True
+
+    def opt_in(self, sender: str, number: str) -> None:
+        """Ask ACS to block no more; what the carrier blocks only a reply of the person unblocks ("... - Remove")."""
+        self._opt_outs("remove", sender, number)
+
+    def _opt_outs(self, action: str, sender: str, number: str) -> dict[str, Any]:
+        """The recipient's own result. Raises ConnectorError; asking again is harmless."""
+        body = {"from": sender, "recipients": [{"to": number}]}
+        response = self._resource.request("POST", f"/sms/optouts:{action}?{_VERSION}", json=body)
+        if response.status != 200:
+            raise acs.verdict(response)
+        try:
+            result: dict[str, Any] = response.json()["value"][0]
+            if result["httpStatusCode"] == 200:
+                return result
+        except (KeyError, IndexError, TypeError):
+            pass
+        raise TransientError("sms.opt_outs_unknown", vendor_reference=response.reference)
 
     def _ready(self) -> Any:
         """The SDK's client, with everything settled that can fail before a request."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from connector.messages.brakes import as_restored, forget_due, pause, pause_sender, release, resume
 from connector.messages.contacts import Contact
+from connector.messages.events import blueprint as events_blueprint
+from connector.messages.health import SenderFault
+from connector.messages.health import faults as sender_faults
 from connector.messages.ledger import count_states
 from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
@@ -26,12 +29,14 @@ __all__ = [
     "Forecast",
     "MessageStatus",
     "OneOff",
+    "SenderFault",
     "Upcoming",
     "as_restored",
     "blueprint",
     "configured",
     "connection_forecast",
     "connection_status",
+    "events_blueprint",
     "forget_due",
     "international",
     "pause",
@@ -44,6 +49,7 @@ __all__ = [
     "routes_blueprint",
     "send_link",
     "send_test",
+    "sender_faults",
     "status",
     "upcoming",
     "was_moved",

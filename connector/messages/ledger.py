@@ -5,6 +5,7 @@
                                      last part is `{n}-{lead}`, n being that of the telling that it follows
 `d.{due}.{m key}`                    exists while the message is planned; deleting it is owning it
 `k.{claimed}.{claim}`                a claim: the messages that one worker is about to send
+`r.{claim}.{message}`                what of a claim was sent: reports of deliveries find their rows by it
 `w.{visit}`                          waits for a second look: cancelled, or not found any more
 
 Due times are business time; claims are leases and use real time. Keys hold keyed hashes and our own times.
@@ -26,11 +27,12 @@ from connector import clock
 from connector.adapters.tables import TRANSACTION_LIMIT, Row, RowChanged, RowExists, Value, Write
 from connector.errors import TransientError
 from connector.messages.compare import UNTOLD, Told
+from connector.messages.reference import Awaiting, Sent, reference
 from connector.tenants import TenantScope
 
 TABLE = "Visits"
 CHUNK = 49
-"""Two operations a message and one for the claim fill a transaction of 100."""
+"""Two operations a message, one for the claim and one for what was sent fill a transaction of 100."""
 LEASE = timedelta(seconds=75)
 """A claim older than this has lost its worker."""
 REPLAY_WINDOW = timedelta(seconds=240)
@@ -123,6 +125,7 @@ class Item:
     """For a telling, state and start that the text tells: `live 2026-11-23T15:00:00+00:00`."""
     rule: str = ""
     """Which rule lets it pass."""
+    channel: str = "sms"
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,8 @@ class Claim:
     def key(self) -> str:
         return f"k.{stamp(self.at)}.{self.id}"
 
-    def repeatability_id(self, message: Message) -> str:
-        return str(uuid.uuid5(uuid.UUID(self.id), message.key))
-
     def row(self, partition: str) -> Row:
-        items = [[i.message.key, i.message.facts(), i.body, i.contact, i.tells, i.rule] for i in self.items]
+        items = [[i.message.key, i.message.facts(), i.body, i.contact, i.tells, i.rule, i.channel] for i in self.items]
         return Row(partition, self.key, {"items": json.dumps(items, separators=(",", ":"))}, self.etag)
 
     @classmethod
@@ -235,6 +235,8 @@ def record(scope: TenantScope, partition: str, held: Claim, outcomes: Mapping[st
     """
     left = tuple(item for item in held.items if item.message.key not in outcomes)
     writes = [Write("update" if left else "delete", replace(held, items=left).row(partition))]
+    if sent := _sent(partition, held, outcomes):
+        writes.append(Write("upsert", Awaiting.new(partition, held.id, sent).stored()))
     for item in held.items:
         outcome = outcomes.get(item.message.key)
         if outcome is not None:
@@ -247,6 +249,16 @@ def record(scope: TenantScope, partition: str, held: Claim, outcomes: Mapping[st
         return True
     # A visit that was erased meanwhile has no v row to tell; one that lost its claim loses again.
     return transacted(scope, [write for write in writes if write.kind != "merge"])
+
+
+def _sent(partition: str, held: Claim, outcomes: Mapping[str, Outcome]) -> list[Sent]:
+    """What reports of deliveries are to be expected of; an e-mail's id is known even when its outcome is not."""
+    known = {i.message.key: reference(partition, held.id, i.message.key) for i in held.items if i.channel == "email"}
+    return [
+        Sent(key, known.get(key) or outcome.message_id, item.channel, outcome.state == "sent")
+        for item in held.items
+        if (outcome := outcomes.get(key := item.message.key)) and outcome.state in ("sent", "uncertain")
+    ]
 
 
 def _told(item: Item, outcome: Outcome) -> dict[str, Value]:

@@ -15,12 +15,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from connector import clock, ehr, keys, logs
-from connector.adapters.tables import Row, RowChanged, RowExists
+from connector.adapters.tables import Row, RowChanged, RowExists, Write
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, RefusedError, TransientError
 from connector.messages import brakes, contacts, ledger, limits, optouts
 from connector.messages.contacts import Contact
 from connector.messages.email_text import compose_email
 from connector.messages.phone import typed_mobile
+from connector.messages.reference import Awaiting, Sent, reference
 from connector.messages.text import Words, compose
 from connector.regions import region_of
 from connector.tenants import Channel, Connection, Sender, TenantScope, sender
@@ -198,7 +199,7 @@ def _send(services: Services, letter: _Letter, taken: Row, words: Words, languag
     Raises AmbiguousError when nobody knows whether it was sent.
     """
     scope, settings, contact = letter.scope, letter.connection.messages, letter.contact
-    at, reference = datetime.fromisoformat(taken.text("at")), str(uuid.UUID(taken.text("claim")))
+    at, known_as = datetime.fromisoformat(taken.text("at")), _reference(letter, taken)
     attempt: Callable[[], str]
     if contact.channel == "email":
         mailer = services.email(scope.region)
@@ -206,16 +207,16 @@ def _send(services: Services, letter: _Letter, taken: Row, words: Words, languag
             raise PermanentError("email.not_configured")
         stop = f"{words.link}/stop?e={optouts.stop_token(scope, services.sealer, contact.to)}"
         email = compose_email(letter.rule, words, settings, stop, language)
-        attempt = partial(mailer.send, to=contact.to, email=email, operation_id=reference, first_sent=at)
+        attempt = partial(mailer.send, to=contact.to, email=email, operation_id=known_as, first_sent=at)
     else:
         attempt = partial(
             services.sms(scope.region).send,
             sender=letter.sender.value if letter.sender else "",
             to=contact.to,
             text=compose(letter.rule, words, settings, language),
-            repeatability_id=reference,
+            repeatability_id=known_as,
             first_sent=at,
-            tag=letter.connection.id,
+            tag=known_as,
         )
     try:
         return attempt()
@@ -243,8 +244,20 @@ def _words(services: Services, letter: _Letter, appointment: ehr.Appointment) ->
     )
 
 
+def _reference(letter: _Letter, taken: Row) -> str:
+    return reference(letter.connection.id, taken.text("claim"), letter.key)
+
+
 def _noted(letter: _Letter, taken: Row, state: Literal["sent", "uncertain"], message_id: str = "") -> OneOff:
+    """Also for the report of the delivery, which finds the row by what is noted here."""
     _note(letter, taken, state, letter.rule, message_id)
+    known_as = _reference(letter, taken) if letter.contact.channel == "email" else message_id
+    sent = Sent(letter.key, known_as, letter.contact.channel, state == "sent")
+    awaiting = Awaiting.new(letter.connection.id, taken.text("claim"), [sent]).stored()
+    try:
+        letter.scope.tables.transact(ledger.TABLE, [Write("upsert", awaiting)])
+    except ConnectorError as error:
+        logs.failure("messages.record_failed", error, connection=letter.connection.id)
     return OneOff(state, letter.contact.masked)
 
 

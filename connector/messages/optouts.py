@@ -26,7 +26,7 @@ from connector.tenants import Sender, TenantScope
 TABLE = "OptOuts"
 EMAIL = "email"
 """The sender of all e-mail of a tenant; ids of other senders are hexadecimal."""
-Via = Literal["link", "staff", "reply"]
+Via = Literal["link", "staff", "reply", "carrier"]
 _VERSION = "version"
 _REMEMBERED = 64
 _known: dict[str, tuple[str, frozenset[str]]] = {}

@@ -1,4 +1,4 @@
-"""Stop and start by patients (the page of their link, replies to a number), and the watch of the queues.
+"""Stop and start by patients on the page of their link, and the watch of the queues.
 
 Only for the number that the EHR has for the patient of the link at that moment: nothing is typed, so nobody can
 stop another person's messages.
@@ -6,7 +6,7 @@ stop another person's messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,21 +21,17 @@ from connector.messages import brakes, limits, optouts
 from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
-from connector.regions import Region
-from connector.tenants import Connection, TenantScope, connection, connections, senders
+from connector.tenants import Connection, TenantScope, connection, connections
 from connector.zones import country_of
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
-STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})
-START = frozenset({"START", "UNSTOP"})
-"""The words that carriers act on too (Azure Communication Services, SMS FAQ: opt-out of toll-free numbers)."""
 _ONE_CLICK = b"List-Unsubscribe=One-Click"
 """The body of a request that the reader's mail provider makes for them, without a page of ours (RFC 8058)."""
 
 
-def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> func.Blueprint:
+def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     bp = func.Blueprint()
 
     @bp.function_name("patient_stop_page")
@@ -61,15 +57,6 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
             except ConnectorError as error:
                 logs.event("messages.watch_failed", tenant=scope.tenant_id, code=error.code)
 
-    if Region.AMERICAS in regions:
-
-        @bp.function_name("messages_inbound")
-        @bp.event_grid_trigger(arg_name="event")
-        def messages_inbound(event: func.EventGridEvent) -> None:
-            """Event Grid schema 1.0 of Communication Services, SMSReceived: numbers may lack the plus sign."""
-            if event.event_type == "Microsoft.Communication.SMSReceived":
-                take_reply(services(), event.get_json())
-
     return bp
 
 
@@ -79,22 +66,6 @@ def configured(scope: TenantScope, changed: Connection, now: datetime) -> None:
         scope.queues.send(f"discover-{scope.region}", {"tenant": scope.tenant_id, "connection": changed.id})
     elif not changed.messages_enabled:
         brakes.note_off(scope, changed, now)
-
-
-def take_reply(services: Services, data: object) -> bool:
-    """A reply to one of our numbers in the Americas; whether it was a word that stops or starts."""
-    given = data if isinstance(data, dict) else {}
-    word = str(given.get("message", "")).strip().strip(".!").upper()
-    if word not in STOP | START:
-        return False
-    to, number = (_plus(str(given.get(name, ""))) for name in ("to", "from"))
-    for scope in services.directory.scopes():
-        if scope.region is Region.AMERICAS:
-            for one in senders(scope):
-                if one.value == to:
-                    optouts.record(scope, one.id, number, out=word in STOP, via="reply")
-                    logs.event("messages.reply_taken", tenant=scope.tenant_id, sender=one.id, stop=word in STOP)
-    return True
 
 
 def _watch(scope: TenantScope, now: datetime) -> None:
@@ -189,7 +160,3 @@ def _page(req: func.HttpRequest, found: Connection, state: str) -> func.HttpResp
         clinic=found.clinic_name,
         phone=found.contact_phone,
     )
-
-
-def _plus(number: str) -> str:
-    return number if number.startswith("+") else f"+{number}"

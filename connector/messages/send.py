@@ -18,6 +18,7 @@ from connector.messages.decide import Case, Decision, Later, Send, Skip, decide
 from connector.messages.discover import opened
 from connector.messages.ledger import Claim, Item, Message, Outcome
 from connector.messages.plan import contact_key, person_key
+from connector.messages.reference import reference
 from connector.tenants import Channel, Connection, Sender, TenantScope
 
 if TYPE_CHECKING:
@@ -63,16 +64,16 @@ class Desk:
 
     def attempt(self, claim: Claim, message: Message, send: Send) -> str:
         """One POST to ACS; repeating it is the same request to the byte. Returns ACS's message id."""
-        reference = claim.repeatability_id(message)
+        known_as = reference(self.connection.id, claim.id, message.key)
         if send.email and self.email:
-            return self.email.send(to=send.to, email=send.email, operation_id=reference, first_sent=claim.at)
+            return self.email.send(to=send.to, email=send.email, operation_id=known_as, first_sent=claim.at)
         return self.sms.send(
             sender=self.sender_of(send),
             to=send.to,
             text=send.text,
-            tag=self.connection.id,
+            tag=known_as,
             first_sent=claim.at,
-            repeatability_id=reference,
+            repeatability_id=known_as,
         )
 
 
@@ -119,7 +120,7 @@ def _record(desk: Desk, held: Claim, outcomes: dict[str, Outcome]) -> bool:
 
 def _item(desk: Desk, message: Message, send: Send) -> Item:
     contact = contact_key(desk.scope, message.visit, send.to)
-    return Item(message, desk.body_hash(send), contact, send.tells, send.rule)
+    return Item(message, desk.body_hash(send), contact, send.tells, send.rule, send.channel)
 
 
 def _paced(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> dict[Message, Decision]:

@@ -17,6 +17,7 @@ from connector import logs
 from connector.adapters.tables import Row
 from connector.messages import brakes, lease
 from connector.messages.discover import overdue
+from connector.messages.health import MEANINGS, SenderFault, faults
 from connector.messages.ledger import TABLE, instant, stamp
 from connector.tenants import Connection, TenantScope
 
@@ -26,6 +27,7 @@ LATE = timedelta(minutes=15)
 LOOK = timedelta(minutes=5)
 """A worker that finds a message stopped puts it off by this."""
 UNSCANNED = timedelta(minutes=30)
+RECENT = timedelta(hours=1)
 ENOUGH = 1_000
 """What `watch` counts up to: a page of storage."""
 
@@ -34,6 +36,15 @@ class Brake(BaseModel):
     kind: str
     """Or `all`."""
     rule: str
+
+
+class Undelivered(BaseModel):
+    """Messages that were accepted and did not arrive, for one reason."""
+
+    code: str
+    """Of Azure Communication Services."""
+    meaning: str
+    count: int
 
 
 class MessageStatus(BaseModel):
@@ -62,6 +73,15 @@ class MessageStatus(BaseModel):
     uncertain: int
     skipped: int
     claimed: int
+    delivered: int
+    """Of those sent: on the phone, or in the mailbox, as far as carriers and mail servers say."""
+    handed_over: int
+    """E-mails that the mail service passed on; nothing more is known of them outside of the Americas."""
+    unreported: int
+    """Sent, and no word of their delivery yet."""
+    undelivered: list[Undelivered]
+    sender_faults: list[SenderFault]
+    """What is wrong with the sender itself."""
     rules: dict[str, int]
     """Why messages were skipped, failed or are uncertain."""
     lost_visits: int
@@ -100,10 +120,15 @@ def status(scope: TenantScope, connection: Connection, now: datetime) -> Message
     since = (instant(now - DAY), instant(now + DAY))
     states: Counter[str] = Counter()
     rules: Counter[str] = Counter()
+    deliveries: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for row in scope.tables.query(TABLE, connection.id, start="m.", end="m/", where=("at", *since)):
         states[row.text("state")] += 1
         if row.text("state") in ("skipped", "failed", "uncertain"):
             rules[row.text("rule")] += 1
+        elif row.text("state") == "sent":
+            deliveries[row.text("delivery")] += 1
+            reasons[row.text("delivery_code")] += row.text("delivery") == "undelivered"
     lost = scope.tables.query(TABLE, connection.id, start="v.", end="v/", where=("class", "lost", "lost!"))
     scans = lease.scans(scope.tables.get(TABLE, connection.id, lease.KEY))
     return MessageStatus(
@@ -124,6 +149,14 @@ def status(scope: TenantScope, connection: Connection, now: datetime) -> Message
         uncertain=states["uncertain"],
         skipped=states["skipped"],
         claimed=states["claimed"],
+        delivered=deliveries["delivered"],
+        handed_over=deliveries["handed_over"],
+        unreported=deliveries[""],
+        undelivered=[
+            Undelivered(code=code, meaning=MEANINGS.get(code, "not delivered"), count=count)
+            for code, count in sorted((+reasons).items())
+        ],
+        sender_faults=faults(scope, connection.sender_id, now) if connection.sender_id else [],
         rules=dict(sorted(rules.items())),
         lost_visits=sum(1 for _ in lost),
     )
@@ -140,9 +173,9 @@ def forecast(scope: TenantScope, connection: Connection, now: datetime) -> Forec
 
 
 def watch(scope: TenantScope, connection: Connection, now: datetime) -> None:
-    """Four storage operations and a few log lines: `messages.queue` always, the alarms by name when there is a cause.
+    """Five storage operations and a few log lines: `messages.queue` always, the alarms by name when there is a cause.
 
-    `messages.alarm_late`, `messages.alarm_unscanned`, `messages.alarm_held`
+    `messages.alarm_late`, `messages.alarm_unscanned`, `messages.alarm_held`, `messages.alarm_sender`
     """
     state = brakes.peek(scope, connection)
     rows = list(_planned(scope, connection, until=now + LOOK, limit=ENOUGH))
@@ -158,6 +191,9 @@ def watch(scope: TenantScope, connection: Connection, now: datetime) -> None:
         logs.event("messages.alarm_unscanned", connection=connection.id, age_s=unscanned)
     for kind, rule in state.held.items():
         logs.event("messages.alarm_held", connection=connection.id, kind=kind, rule=rule)
+    for fault in faults(scope, connection.sender_id, now) if connection.sender_id else []:
+        if now - fault.last < RECENT:
+            logs.event("messages.alarm_sender", connection=connection.id, sender=connection.sender_id, code=fault.code)
 
 
 def _planned(

@@ -245,6 +245,34 @@ def test_request_on_the_wire(world: World) -> None:
     }]
 
 
+def test_what_became_of_a_message_is_read(world: World, sms: AcsSms) -> None:
+    assert sms.delivery_report("Outgoing_none/../x?y") is None
+    found = sms.delivery_report(send(sms))
+    assert found is not None
+    assert (found.delivered, found.code, found.to, found.sender, found.tag) == (True, "", TO, SENDER, "m-1")
+    world.undeliverable[TO] = "4006: Unreachable"
+    found = sms.delivery_report(send(sms))
+    assert found is not None and (found.delivered, found.code) == (False, "4006")
+    world.add_fault("acs", "500", 1)
+    with pytest.raises(TransientError):
+        sms.delivery_report("x")
+
+
+def test_what_the_carrier_blocks_is_known_and_asked_to_end(world: World, sms: AcsSms) -> None:
+    assert not sms.opted_out(SENDER, TO)
+    world.opt_outs.add((SENDER, TO))
+    assert sms.opted_out(SENDER, TO)
+    sms.opt_in(SENDER, TO)
+    assert not sms.opted_out(SENDER, TO)
+    with pytest.raises(TransientError):
+        sms.opted_out(SENDER, "+123")
+    with pytest.raises(PermanentError):
+        sms.opted_out("+18005550199", TO)
+    world.add_fault("acs", "500", 1)
+    with pytest.raises(AmbiguousError):
+        sms.opted_out(SENDER, TO)
+
+
 def test_identity_that_gives_no_token_sends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = flask.Flask("identity")
     identity.add_url_rule("/token", "token", lambda: ({"error": "invalid_client"}, 400))

@@ -11,6 +11,7 @@ import azure.functions as func
 from connector import messages, portal
 from connector.adapters.entra import GLOBAL_ADMINISTRATOR, ApiCaller, SignedInUser
 from connector.portal import session
+from sandbox import event_grid
 from tests.messages.conftest import ACTOR, Stage
 
 FORM = "sent-with-every-form"
@@ -31,7 +32,8 @@ def functions(stage: Stage, role: str = "Connector.Configure") -> dict[str, Call
     """Pages and API of the feature, by function name."""
     services = dataclasses.replace(stage.services, entra=_Entra(stage.scope.tenant_id, role))  # type: ignore[arg-type]
     made = func.FunctionApp()
-    made.register_functions(messages.routes_blueprint(lambda: services, [stage.scope.region]))
+    made.register_functions(messages.routes_blueprint(lambda: services))
+    made.register_functions(messages.events_blueprint(lambda: services, [stage.scope.region]))
     made.register_functions(portal.api_blueprint(lambda: services))
     made.register_functions(portal.pages_blueprint(lambda: services))
     return {str(f.get_function_name()): f.get_user_function() for f in made.get_functions()}
@@ -78,6 +80,15 @@ def admin_cookie(stage: Stage, *, admin: bool = True) -> dict[str, str]:
     )
     who = dataclasses.replace(session.begin(user, stage.scope, None), form=FORM)
     return {"Cookie": session.cookie(who, stage.services.sealer).partition(";")[0], **SAME_ORIGIN}
+
+
+def bring(stage: Stage, event: dict[str, Any]) -> None:
+    """As Event Grid does; raises what the function raises."""
+    made = func.EventGridEvent(
+        id=event["id"], data=event["data"], topic=event["topic"], subject=event["subject"],
+        event_type=event["eventType"], event_time=None, data_version="1.0",
+    )  # fmt: skip
+    functions(stage)[event_grid.FUNCTIONS[event["eventType"]]](made)
 
 
 def text_of(answer: func.HttpResponse) -> str:

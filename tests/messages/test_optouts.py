@@ -13,10 +13,11 @@ import pytest
 
 from connector import bootstrap, keys, tenants
 from connector.errors import RefusedError
-from connector.messages import optouts, routes
+from connector.messages import optouts
 from connector.settings import Key
 from connector.visits.retention import purge_visits
-from tests.messages.asking import SAME_ORIGIN, ask, text_of
+from sandbox import event_grid
+from tests.messages.asking import SAME_ORIGIN, ask, bring, text_of
 from tests.messages.conftest import Stage
 
 MIRA, RAFAEL = "+13125552348", "+13127714063"
@@ -156,13 +157,13 @@ def test_another_tenants_sender_is_unknown(staged: Callable[..., Stage]) -> None
 
 @pytest.mark.parametrize("words", ["STOP", "stop", " Unsubscribe. ", "QUIT"])
 def test_a_reply_stops_and_starts_its_sender(stage: Stage, words: str) -> None:
-    def reply(message: str) -> bool:
-        given = {"from": MIRA.removeprefix("+"), "to": stage.hospital.sender_value.removeprefix("+")}
-        return routes.take_reply(stage.services, given | {"message": message})
+    def reply(message: str) -> None:
+        numbers = [number.removeprefix("+") for number in (MIRA, stage.hospital.sender_value)]
+        bring(stage, event_grid.reply(*numbers, message, stage.world.now()))
 
-    assert reply(words) and out(stage) == {MIRA}
-    assert not reply("stop it please") and out(stage) == {MIRA}
-    assert reply("Start") and out(stage) == frozenset()
+    for message, stopped in ((words, {MIRA}), ("stop it please", {MIRA}), ("Start", set())):
+        reply(message)
+        assert out(stage) == stopped
 
 
 def test_stop_while_a_backup_is_restored(stage: Stage) -> None:

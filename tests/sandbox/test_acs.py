@@ -221,3 +221,34 @@ def test_connection_is_closed_without_an_answer_when_patience_ends(served: Serve
 )
 def test_bad_bodies_are_refused(served: Served, body: Any) -> None:
     assert signed(served, "POST", "/sms?api-version=2026-01-23", body).status_code == 400
+
+
+def test_opt_outs_are_added_checked_and_removed_and_block_what_is_sent(served: Served) -> None:
+    def ask(action: str, to: str = TO) -> dict[str, Any]:
+        body = {"from": HARBOR.sender_value, "recipients": [{"to": to}]}
+        answer = signed(served, "POST", f"/sms/optouts:{action}?api-version=2026-01-23", body)
+        assert answer.status_code == 200
+        result: dict[str, Any] = answer.json()["value"][0]
+        return result
+
+    assert ask("check")["isOptedOut"] is False and ask("check", "+123")["httpStatusCode"] == 400
+    ask("add")
+    assert ask("check")["isOptedOut"] is True
+    send(served, message({"to": TO}))
+    assert served.world.outbox == []
+    ask("remove")
+    send(served, message({"to": TO}))
+    assert len(served.world.outbox) == 1
+    served.world.opt_outs.add((HARBOR.sender_value, TO))
+    served.world.carrier_stops.add((HARBOR.sender_value, TO))
+    ask("remove")
+    assert ask("check")["isOptedOut"] is True, "only the person's START ends what the carrier blocks"
+
+
+def test_events_of_the_americas_have_the_published_form(served: Served) -> None:
+    sdk(served).send(HARBOR.sender_value, TO, "Hello", enable_delivery_report=True, tag="t1")
+    sdk(served, "emea").send(NORDLYS.sender_value, NORDLYS.patients[0].mobile, "Hej", enable_delivery_report=True)
+    (event,) = served.world.events
+    assert event["eventType"] == "Microsoft.Communication.SMSDeliveryReportReceived"
+    assert (event["data"]["to"], event["data"]["Tag"]) == (TO.removeprefix("+"), "t1")
+    assert event["data"]["messageId"] == served.world.outbox[0].id

@@ -25,6 +25,7 @@ RARE = {
     r"Visits b\.sender\.[^.]+",  # a paused sender
     r"Visits l\.[^.]+\.[^.]+\.[^.]+",  # a link or word of a delay that somebody sent
     r"Limits pace",  # an e-mail
+    r"Visits b\.health\.[^.]+",  # carriers block a sender
     r"OptOuts [^.]+",  # somebody said STOP
     r"Visits k\.[^.]+\.[^.]+",  # seconds long
 }
