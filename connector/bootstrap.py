@@ -130,6 +130,7 @@ def blueprints() -> list[func.Blueprint]:
         messages.blueprint(services, regions),
         messages.routes_blueprint(services),
         messages.events_blueprint(services, regions),
+        messages.lost_link_blueprint(services, regions),
         checks.blueprint(services),
         numbers.blueprint(services, regions),
         tenants.upkeep_blueprint(services),

@@ -8,7 +8,7 @@ param protect bool
 param tags object
 
 // what the app's code writes to; tests/guards/test_infra.py compares
-var queues = ['discover', 'meetings', 'numbers', 'send']
+var queues = ['discover', 'lost', 'meetings', 'numbers', 'send']
 
 var names = ['host${token}', 'data${token}']
 var host = 0

@@ -19,8 +19,8 @@ from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
 CONNECTOR = ROOT / "connector"
-PATIENT = ("templates/patient*.html", "templates/stop.html", "visits/patient*.py", "visits/pace.py", "join_link.py",
-           "messages/routes.py")  # fmt: skip
+PATIENT = ("templates/patient*.html", "templates/stop.html", "visits/patient*.py", "flood.py", "join_link.py",
+           "messages/routes.py", "messages/lost_link.py")
 BOTH = ("web.py", "templates/base.html", "templates/error.html")
 _JINJA = {"trimmed": "true", "newstyle_gettext": "true", "trim_blocks": "true", "lstrip_blocks": "true"}
 UNREVIEWED = "not yet reviewed by a native speaker"

@@ -8,6 +8,7 @@ from connector.messages.events import blueprint as events_blueprint
 from connector.messages.health import SenderFault
 from connector.messages.health import faults as sender_faults
 from connector.messages.ledger import count_states
+from connector.messages.lost_link import blueprint as lost_link_blueprint
 from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
 from connector.messages.optouts import record as record_opt_out
@@ -39,6 +40,7 @@ __all__ = [
     "events_blueprint",
     "forget_due",
     "international",
+    "lost_link_blueprint",
     "pause",
     "pause_sender",
     "previews",

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import azure.functions as func
 
-from connector import clock, web
+from connector import clock, flood, web
 from connector.ehr import Appointment
 from connector.errors import ConnectorError, PermanentError, TransientError
 from connector.join_link import open_join_link, wrong_link
@@ -21,7 +21,6 @@ from connector.keys import JoinToken
 from connector.languages import Language
 from connector.messages import was_moved
 from connector.tenants import Connection, TenantScope, connection
-from connector.visits import pace
 from connector.visits.find import zone_of
 from connector.visits.meeting import Meeting, stored, visit_key
 from connector.visits.presence import Presence, put_presence, read_presence
@@ -91,7 +90,7 @@ class Doorway(Threshold):
 def reserve(services: Services, req: func.HttpRequest) -> JoinToken:
     """Raises RefusedError, before any I/O: 404 for a link that is not ours, 429 for one that is used too often."""
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
-    pace.reserve(f"{token.connection_id}.{token.appointment_id}")
+    flood.reserve(f"{token.connection_id}.{token.appointment_id}")
     return token
 
 

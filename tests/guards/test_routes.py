@@ -46,6 +46,8 @@ AUTHENTICATION = {
     "visit_link": PAGE_BEARER,
     "patient_launched": PAGE_BEARER,
     "patient_page": JOIN_TOKEN,
+    "lost_link": PUBLIC,  # one answer for everybody, from our own page only
+    "lost_link_page": PUBLIC,
     "patient_calendar": JOIN_TOKEN,
     "patient_join": JOIN_TOKEN,
     "patient_presence": JOIN_TOKEN,

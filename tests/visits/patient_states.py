@@ -6,6 +6,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from connector.adapters.tables import Write
+from connector.messages.compare import Told
+from connector.messages.register import Visit
 from connector.visits.presence import put_presence
 from sandbox.cerner import appointments
 from tests.running import Live
@@ -34,13 +37,11 @@ def tokens(live: Live) -> dict[str, str]:
         return appointment
 
     def moved() -> str:
-        appointment = live.book("suri", in_minutes=60 * 26)
-        visit, now = live.scope().index("visit", live.connection_id(), appointment), live.world.now()
-        live.table("Visits").upsert_entity({
-            "PartitionKey": live.connection_id(), "RowKey": f"v.{visit}", "ref": "", "department": "", "class": "live",
-            "start": (now + timedelta(hours=26)).isoformat(), "end": (now + timedelta(hours=27)).isoformat(),
-            "told_start": (now + timedelta(hours=3)).isoformat(), "told_class": "live", "told_n": 1,
-        })  # fmt: skip
+        appointment, now = live.book("suri", in_minutes=60 * 26), live.world.now()
+        visit, hour = live.scope().index("visit", live.connection_id(), appointment), timedelta(hours=1)
+        told = Told(now + 3 * hour, "live", 1)
+        row = Visit(visit, "", now + 26 * hour, now + 27 * hour, "Family Medicine", "live", told=told)
+        live.scope().tables.transact("Visits", [Write("upsert", row.row(live.connection_id()))])
         return appointment
 
     waiting = {"joined_at": ago(7), "lobby": 1, "lobby_since": ago(6), "live": "on"}

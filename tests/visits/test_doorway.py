@@ -9,14 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from connector import clock
+from connector import clock, flood
 from connector.errors import RefusedError
 from connector.join_link import open_join_link
 from connector.keys import JoinToken, Sealer
 from connector.regions import Region
 from connector.settings import Key
 from connector.tenants import Connection
-from connector.visits import pace
 from connector.visits.calendar import calendar_entry
 from connector.visits.doorway import Threshold, stage_of
 from connector.visits.presence import Presence
@@ -143,13 +142,13 @@ def test_a_link_of_one_region_or_key_opens_nothing_elsewhere() -> None:
 
 
 def test_a_flood_through_one_link_stops_and_troubles_no_other() -> None:
-    for _ in range(pace.PER_MINUTE):
-        pace.reserve("flooded")
+    for _ in range(flood.PER_MINUTE):
+        flood.reserve("flooded")
     with pytest.raises(RefusedError) as refused:
         for _ in range(2):  # the minute may have turned once
-            pace.reserve("flooded")
+            flood.reserve("flooded")
     assert refused.value.status == 429
-    pace.reserve("another")
+    flood.reserve("another")
 
 
 # the calendar
