@@ -62,7 +62,7 @@ class Order:
 
     @classmethod
     def of(cls, row: Row) -> Order:
-        operation = NumberOperation.model_validate_json(row.text("body"))
+        operation = NumberOperation.model_validate_json(row.text("body"), extra="ignore")
         look = datetime.fromisoformat(row.text("next_look"))
         return cls(operation, row.text("reservation"), row.number("tries"), look, row.etag)
 

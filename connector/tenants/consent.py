@@ -58,7 +58,7 @@ CONSENTS: dict[ConsentKind, ConsentText] = {
 def consents(scope: TenantScope) -> list[Consent]:
     """Every consent ever given, newest first."""
     rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start="consent.", end="consent/")
-    found = [Consent.model_validate_json(row.text("body")) for row in rows]
+    found = [Consent.model_validate_json(row.text("body"), extra="ignore") for row in rows]
     return sorted(found, key=lambda consent: consent.at, reverse=True)
 
 

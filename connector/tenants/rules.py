@@ -118,7 +118,7 @@ def _require_free(scope: TenantScope, present: Connection | None, changed: Conne
         row = None if base in held else scope.tables.get(CONFIGURATION, scope.tenant_id, _claim_key(base))
         if row is not None and row.text("connection") != changed.id:
             owner = scope.tables.get(CONFIGURATION, scope.tenant_id, f"connection.{row.text('connection')}")
-            named = Connection.model_validate_json(owner.text("body")).name if owner else ""
+            named = Connection.model_validate_json(owner.text("body"), extra="ignore").name if owner else ""
             details[name] = Text("already belongs to “%(name)s”", name=named)
     if details:
         raise RefusedError(

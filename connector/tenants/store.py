@@ -164,7 +164,7 @@ def conflict() -> RefusedError:
 
 
 def read(row: Row, model: type[M]) -> Versioned[M]:
-    return Versioned(model.model_validate_json(row.text("body")), row.etag or "")
+    return Versioned(model.model_validate_json(row.text("body"), extra="ignore"), row.etag or "")
 
 
 def row_of(scope: TenantScope, key: str, value: BaseModel, etag: str | None = None) -> Row:

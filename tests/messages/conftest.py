@@ -191,7 +191,7 @@ def staged(
         hospital, tid = vendors.hospitals[hospital_key], str(uuid.uuid4())
         resources = vendors.resources[hospital.ehr_tenant]
         booked = {key: resources.pop(key) for key in list(resources) if key[0] == "Appointment"}
-        services = bootstrap.build(_settings(vendors, azurite, tid))
+        services = bootstrap.build(stamp_settings(vendors, azurite, tid))
         region = Region(hospital.region)
         for served in services.storage.tables.values():
             for table in ("Directory", "Configuration", ledger.TABLE):
@@ -263,7 +263,7 @@ def _connection(
     return identity
 
 
-def _settings(world: World, azurite: Azurite, tid: str) -> settings.Settings:
+def stamp_settings(world: World, azurite: Azurite, tid: str, **changes: str) -> settings.Settings:
     environment = {
         "CONNECTOR_ENVIRONMENT": "sandbox",
         "CONNECTOR_PUBLIC_URL": "http://127.0.0.1:31999",
@@ -287,7 +287,7 @@ def _settings(world: World, azurite: Azurite, tid: str) -> settings.Settings:
         environment[f"{region.upper()}_COMMUNICATION_KEY"] = stand_in.ACS_KEYS[region]
         environment[f"{region.upper()}_EMAIL_SENDER"] = acs_email.sender(region)
         environment[f"{region.upper()}_EMAIL_RATE"] = "9999/9999"  # the tests share one domain
-    return settings.load(environment)
+    return settings.load(environment | changes)
 
 
 def _key(key_id: str) -> str:

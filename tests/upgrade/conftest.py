@@ -1,0 +1,2 @@
+from tests.messages.conftest import published as published
+from tests.messages.conftest import vendors as vendors
