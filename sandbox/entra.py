@@ -87,7 +87,7 @@ def refused(problem: Refused) -> ResponseReturnValue:
 
 @routes.get("/<tenant>/v2.0/.well-known/openid-configuration")
 def openid_configuration(tenant: str) -> ResponseReturnValue:
-    _tenant(tenant)
+    _known(tenant)
     authority = world.ports.url("entra")
     base, issuer_tenant = f"{authority}/{tenant}", "{tenantid}" if tenant in ANY_TENANT else tenant
     return {
@@ -106,7 +106,7 @@ def openid_configuration(tenant: str) -> ResponseReturnValue:
 
 @routes.get("/<tenant>/discovery/v2.0/keys")
 def keys(tenant: str) -> ResponseReturnValue:
-    _tenant(tenant)
+    _known(tenant)
     return {"keys": [tokens.public_jwk()]}
 
 
@@ -182,6 +182,12 @@ def _tenant(tenant: str) -> Hospital | None:
     if hospital is None:
         raise Refused(400, EntraError("invalid_tenant", 90002, f"Tenant '{tenant}' not found."))
     return hospital
+
+
+def _known(tenant: str) -> None:
+    """The operator's own tenant has keys too, though nobody signs in there."""
+    if tenant != tokens.HOME_TENANT:
+        _tenant(tenant)
 
 
 def _check_client_and_redirect() -> None:

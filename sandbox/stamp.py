@@ -32,16 +32,7 @@ def environment(ports: Ports, work_dir: Path, azurite: Azurite) -> dict[str, str
         "CONNECTOR_ENVIRONMENT": "sandbox",
         "CONNECTOR_PUBLIC_URL": ports.url("app"),
         "CONNECTOR_REGIONS": ",".join(REGIONS),
-        "CONNECTOR_TENANTS": json.dumps(
-            {
-                hospital.tid: [
-                    base(ehr_tenant)
-                    for ehr_tenant in fhir_domains(hospital.key)
-                    for base in (ports.fhir_base, ports.patient_fhir_base)
-                ]
-                for hospital in HOSPITALS
-            }
-        ),
+        "CONNECTOR_TENANTS": json.dumps(listed_bases(ports)),
         "AzureWebJobsStorage": azurite.connection_string(HOST_ACCOUNT),
         "ENTRA_AUTHORITY": ports.url("entra"),
         "ENTRA_CLIENT_ID": entra_tokens.ENTRA_CLIENT_ID,
@@ -67,6 +58,18 @@ def environment(ports: Ports, work_dir: Path, azurite: Azurite) -> dict[str, str
         settings[f"{region.upper()}_COMMUNICATION_KEY"] = acs.ACS_KEYS[region]
         settings[f"{region.upper()}_EMAIL_SENDER"] = acs_email.sender(region)
     return settings
+
+
+def listed_bases(ports: Ports) -> dict[str, list[str]]:
+    """The operator's list: FHIR bases by Microsoft tenant."""
+    return {
+        hospital.tid: [
+            base(ehr_tenant)
+            for ehr_tenant in fhir_domains(hospital.key)
+            for base in (ports.fhir_base, ports.patient_fhir_base)
+        ]
+        for hospital in HOSPITALS
+    }
 
 
 def fhir_domains(hospital: str) -> list[str]:

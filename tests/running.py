@@ -21,13 +21,16 @@ from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 from connector import bootstrap, settings
 from connector.keys import JoinToken, Sealer
 from connector.tenants import TenantScope
-from sandbox import entra, entra_tokens
+from sandbox import entra, entra_tokens, stamp
+from sandbox.cast import HARBOR
 from sandbox.cerner import appointments, powerchart
 from sandbox.supervisor import Sandbox
 from sandbox.world import REGIONS, World
 
 __all__ = ["Browser", "Live", "Session", "live", "sandbox"]
 
+GUEST = entra_tokens.HOME_TENANT
+"""A tenant that the operator has listed, its own, with nothing in it: whoever uses it fills it."""
 _OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -39,6 +42,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory, count_storage: Callable[[i
     now = running.world.now()
     wanted = now.replace(hour=17, minute=0)
     running.world.advance(wanted - now + timedelta(days=wanted < now))
+    ports = running.world.ports
+    listed = stamp.listed_bases(ports) | {GUEST: [ports.fhir_base(HARBOR.ehr_tenant)]}
+    running.app_environment_overrides["CONNECTOR_TENANTS"] = json.dumps(listed)
     with running:
         yield running
         count_storage(running.azurite.operations)
@@ -79,7 +85,7 @@ class Live:
         self.world: World = sandbox.world
         self.app = sandbox.ports.url("app")
         self.ca = str(sandbox.work_dir / "certificates" / "bundle.pem")
-        self.services = bootstrap.build(settings.load(sandbox.environment))
+        self.services = bootstrap.build(settings.load(sandbox.environment | sandbox.app_environment_overrides))
         self.tables = {
             region: TableServiceClient.from_connection_string(sandbox.azurite.connection_string(region))
             for region in REGIONS
@@ -164,9 +170,11 @@ class Live:
 
     # the API
 
-    def token(self, hospital: str = "harbor", *, role: str = "Connector.Configure", **claims: Any) -> str:
+    def token(self, hospital: str = "harbor", *, role: str = "Connector.Configure", tid: str = "",
+              **claims: Any) -> str:
         """An access token for our API; `claims` replace those that Entra puts into it (None: left out)."""
-        made = entra_tokens.app_token(self.world, self.world.hospitals[hospital].tid, entra.AUTOMATION_CLIENT_ID,
+        of = tid or self.world.hospitals[hospital].tid
+        made = entra_tokens.app_token(self.world, of, entra.AUTOMATION_CLIENT_ID,
                                       entra_tokens.ENTRA_CLIENT_ID, [role] if role else [])
         body = made.split(".")[1]
         signed = json.loads(_unpadded(body)) | claims

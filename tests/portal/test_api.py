@@ -8,6 +8,7 @@ import requests
 
 from connector import tenants
 from connector.portal.api import OPERATIONS
+from connector.portal.api.operations import Operation
 from sandbox import entra_tokens
 from sandbox.cast import HARBOR, NORDLYS
 from tests.running import Live
@@ -96,12 +97,36 @@ def test_a_reader_reads(live: Live) -> None:
     assert "secret" not in str(records)
 
 
-@pytest.mark.parametrize("what", ["", "/departments", "/integration-records"])
-def test_another_tenants_connection_is_not_there(live: Live, what: str) -> None:
-    for token in live.token("nordlys"), live.token("nordlys", role="Connector.Read"):
-        refused(live.api("GET", path(live, what), token=token), 404, "connection.unknown")
+BODIES: dict[str, Any] = {
+    "connection_change": {"name": "Other"}, "sender_link": {"sender_id": "ffffffff"}, "messages_settings_set": {},
+    "credential_set": {"client_id": "a", "client_secret": "a-good-secret"}, "sender_change": {"label": "x"},
+    "departments_set": [{"name": "x", "location_ids": ["1"], "time_zone": "UTC"}], "checks_self_test": {},
+    "sender_opt_outs": {"number": "+13125550100"}, "numbers_release": {"confirm": "+18005550100"},
+}
+OURS = [one for one in OPERATIONS if "{" in one.path]
+
+
+@pytest.mark.parametrize("one", OURS, ids=lambda one: one.run.__name__)
+def test_what_is_another_tenants_is_not_there_whatever_its_admin_tries(live: Live, one: Operation) -> None:
+    scope = live.scope()
+    ours = FOREIGN | {"connection": live.connection_id(), "sender": tenants.senders(scope)[0].id,
+                      "change": tenants.history(scope, live.connection_id()).items[0].id,
+                      "number": HARBOR.sender_value}
+    path, name = one.path.format(**ours), one.run.__name__
+    etag = live.api("GET", f"/connections/{live.connection_id()}").headers["ETag"]
+    told = live.api(one.method, path, BODIES.get(name), etag=etag, token=live.token("nordlys")).json()
+    assert (told["status"], told["retry"]) == (404, False), told
+    assert HARBOR.name not in str(told)
+    if not one.writes:
+        reading = live.api("GET", path, token=live.token("nordlys", role="Connector.Read")).json()
+        assert reading["code"] == told["code"]
+    user = live.api(one.method, path, BODIES.get(name), etag=etag, token=live.token(role="")).json()
+    assert (user["status"], user["code"]) == (403, "api.role_missing")
+
+
+def test_a_connection_that_nobody_has(live: Live) -> None:
     for name in "azzzzzzzz", "x", "a%27", "a%23", "a%00":
-        refused(live.api("GET", f"/connections/{name}{what}"), 404, "connection.unknown")
+        refused(live.api("GET", f"/connections/{name}"), 404, "connection.unknown")
 
 
 @pytest.mark.parametrize(("method", "rest", "body"), [

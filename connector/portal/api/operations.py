@@ -203,9 +203,9 @@ class Call:
 
     def page(self, items: Iterable[tuple[str, V]]) -> Page[V]:
         """A page of a list that is small enough to be read whole: pairs of a sortable name and the item."""
-        rest = sorted((pair for pair in items if pair[0] > self.after), key=lambda pair: pair[0])
-        shown = rest[: self.limit]
-        return Page([item for _, item in shown], shown[-1][0] if len(rest) > self.limit else None)
+        after, limit = self.after, self.limit
+        rest = sorted((pair for pair in items if pair[0] > after), key=lambda pair: pair[0])
+        return Page([item for _, item in rest[:limit]], rest[limit - 1][0] if len(rest) > limit else None)
 
     def configured(self, changed: Versioned[Connection]) -> Versioned[Connection]:
         """To be called with each connection that was written: messages may begin, or end, with it."""
