@@ -120,6 +120,8 @@ def blueprints() -> list[func.Blueprint]:
         launch.launch_blueprint(services),
         launch.signin_blueprint(services),
         visits.clinician_blueprint(services),
+        visits.actions_blueprint(services),
+        visits.board_blueprint(services),
         visits.patient_blueprint(services),
         visits.patient_launch_blueprint(services),
         visits.patient_test_blueprint(services),

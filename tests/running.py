@@ -105,6 +105,10 @@ class Live:
         values = {"connection_id": self.connection_id(hospital), "appointment_id": appointment_id} | changes
         return JoinToken(**values).seal(sealer or self.sealer)
 
+    def pick(self, appointment_id: str, hospital: str = "harbor") -> str:
+        """How a page in the chart names a visit."""
+        return JoinToken(self.connection_id(hospital), appointment_id).seal(self.sealer, "staff")
+
     @property
     def sealer(self) -> Sealer:
         return self.services.sealer

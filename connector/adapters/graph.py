@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from connector.adapters.graph_http import GraphHttp, json_object, unreadable
 from connector.errors import PermanentError
@@ -43,6 +43,15 @@ class Lobby:
         Callers by telephone are held only without the dial-in bypass.
         """
         return self.scope in ("organizationExcludingGuests", "organizer") and not self.dial_in_bypass
+
+
+def app_url(join_web_url: str) -> str | None:
+    """The meeting's address for the Teams app itself, without the page that asks "app or browser?" (Microsoft Teams
+    documentation, "Deep links"); None where only that page will do."""
+    parts = urlsplit(join_web_url)
+    if (parts.scheme, parts.netloc) != ("https", "teams.microsoft.com"):
+        return None
+    return f"msteams:{parts.path}?{parts.query}"
 
 
 class Graph:

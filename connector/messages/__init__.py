@@ -13,7 +13,7 @@ from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
 from connector.messages.optouts import record as record_opt_out
 from connector.messages.previews import previews
-from connector.messages.register import was_moved
+from connector.messages.register import regenerated, was_moved
 from connector.messages.routes import blueprint as routes_blueprint
 from connector.messages.routes import configured
 from connector.messages.self_test import send_test
@@ -46,6 +46,7 @@ __all__ = [
     "previews",
     "reachable",
     "record_opt_out",
+    "regenerated",
     "release",
     "resume",
     "routes_blueprint",

@@ -1,70 +1,64 @@
 // The visit page: fetches its content with the bearer of this launch and carries out the buttons.
-"use strict";
+import { follow, silence } from "/static/waiting.js";
+import { showBoard, leaveBoard } from "/static/board.js";
+
 const session = location.pathname.split("/")[2];
 const content = document.getElementById("content");
-const POLL_MS = 5000;
 let bearer = null;
-let etag = null;
-
 try {
   bearer = sessionStorage.getItem("visit." + session);
 } catch {
-  bearer = null;
+  // storage is blocked: there is no session
 }
 
-function ask(path, options = {}) {
+class Over extends Error {}
+
+async function ask(path, options = {}) {
   const headers = { Authorization: "Bearer " + bearer, ...(options.headers || {}) };
-  return fetch(`/visits/${session}/${path}`, { ...options, headers });
-}
-
-async function told(answer) {
+  const answer = await fetch(`/visits/${session}/${path}`, { ...options, headers });
+  if (answer.ok || answer.status === 304) return answer;
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.detail ? `${body.detail} (${body.reference})` : "Please try again.");
-  return body;
+  if (answer.status === 401) throw new Over(body.detail);
+  const error = new Error(body.detail ? `${body.detail} (${body.reference})` : "Please try again.");
+  error.passing = answer.status >= 500;
+  throw error;
 }
 
-function problem(text) {
-  const line = document.getElementById("problem");
-  if (line) {
-    line.textContent = text;
-    line.hidden = false;
-    return;
-  }
-  const card = document.createElement("section");
-  card.className = "card";
+async function send(path, body) {
+  return (await ask(path, { method: "POST", body: JSON.stringify(body || {}) })).json();
+}
+
+function card(title, text) {
+  silence();
+  leaveBoard();
+  const box = document.createElement("section");
+  box.className = "card";
   const heading = document.createElement("h1");
-  heading.textContent = "The visit can not be shown";
+  heading.textContent = title;
   const message = document.createElement("p");
   message.textContent = text;
-  card.append(heading, message);
-  content.replaceChildren(card);
+  box.append(heading, message);
+  content.replaceChildren(box);
+}
+
+function failed(error) {
+  const line = document.getElementById("problem");
+  if (error instanceof Over) card("Please open it from the chart again", error.message);
+  else if (line) say(line, error.message);
+  else card("The visit can not be shown", error.message);
+}
+
+function say(line, text) {
+  line.textContent = text;
+  line.hidden = false;
 }
 
 async function load(query = "") {
-  if (location.hash === "#patient") return location.replace((await told(await ask("patient"))).location);
+  if (location.hash === "#patient") return location.replace((await (await ask("patient")).json()).location);
   const answer = await ask("page" + query);
-  if (!answer.ok) return await told(answer);
+  leaveBoard();
   content.innerHTML = await answer.text();
-  const line = document.getElementById("presence");
-  if (line) tell(line);
-}
-
-async function watch() {
-  const line = document.getElementById("presence");
-  if (!line || document.hidden) return;
-  const answer = await ask("status", { headers: etag ? { "If-None-Match": etag } : {} });
-  if (answer.status !== 200) return;
-  etag = answer.headers.get("ETag");
-  const { joined_at: at } = await answer.json();
-  line.dataset.joined = at || "";
-  tell(line);
-}
-
-function tell(line) {
-  const { joined, zone } = line.dataset;
-  if (!joined) return;
-  const time = new Date(joined).toLocaleTimeString([], { timeStyle: "short", timeZone: zone });
-  line.textContent = `The patient tapped Join at ${time}.`;
+  follow(ask, failed);
 }
 
 // PowerChart opens addresses outside Citrix by APPLINK; else a window of our own, opened before anything is awaited, for
@@ -74,6 +68,22 @@ function outside() {
   const tab = window.open("", "_blank");
   if (tab) tab.opener = null;
   return { go: (url) => tab && tab.location.replace(url), close: () => tab && tab.close() };
+}
+
+async function openOutside(path, id, name) {
+  const opened = outside();
+  try {
+    const body = await send(path);
+    const panel = document.getElementById(id);
+    panel.querySelector("a").href = body[name];
+    panel.querySelector("[data-action=copy]").dataset.copy = body[name];
+    panel.hidden = false;
+    opened.go(body[name]);
+    return body;
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
 }
 
 async function copy(text) {
@@ -91,34 +101,68 @@ async function copy(text) {
   if (!done) throw new Error("This browser does not let the page copy. Use another way to pass the link on.");
 }
 
-async function openOutside(path, id, name) {
-  const opened = outside();
-  try {
-    const body = await told(await ask(path, { method: "POST" }));
-    const panel = document.getElementById(id);
-    panel.querySelector("a").href = body[name];
-    panel.querySelector("[data-action=copy]").dataset.copy = body[name];
-    panel.hidden = false;
-    opened.go(body[name]);
-  } catch (error) {
-    opened.close();
-    throw error;
-  }
+// a second click of the same button carries it out
+function sure(button) {
+  if (button.dataset.asked) return true;
+  button.dataset.asked = button.textContent;
+  say(document.getElementById("done"), button.dataset.sure);
+  button.textContent = "Yes, do it";
+  setTimeout(() => {
+    button.textContent = button.dataset.asked;
+    delete button.dataset.asked;
+  }, 8000);
+  return false;
 }
 
+const done = (text) => say(document.getElementById("done"), text);
+const sent = (body) => (body.state === "sent" ? (body.again ? `Sent to ${body.to} a moment ago, not once more.` : `Sent to ${body.to}.`)
+  : `Nobody knows whether it reached ${body.to}. Ask the patient before you send it again.`);
+
 const actions = {
-  join: () => openOutside("join", "outside", "join_url"),
-  "sign-in": () => openOutside("handoff", "handoff", "url"),
+  join: async () => {
+    const body = await openOutside("join", "outside", "join_url");
+    const app = document.getElementById("in-app");
+    if (body.app_url) app.href = body.app_url;
+    app.parentElement.hidden = !body.app_url;
+  },
+  "sign-in": async () => {
+    await openOutside("handoff", "handoff", "url");
+    document.querySelector("#handoff input").focus();
+  },
   reload: () => load(),
   pick: (button) => load("?pick=" + encodeURIComponent(button.dataset.pick)),
+  board: (button) => {
+    silence();
+    return showBoard(ask, send, failed, button.dataset);
+  },
   link: async (form) => {
-    const code = form.elements.code.value;
-    const body = await told(await ask("link", { method: "POST", body: JSON.stringify({ code }) }));
+    const body = await send("link", { code: form.elements.code.value });
     await load();
-    const done = document.getElementById("done");
-    done.textContent = body.linked ? `Linked: EHR user ${body.ehr} with the Microsoft account ${body.microsoft}.`
-      : `Released: EHR user ${body.ehr} is linked with no Microsoft account now.`;
-    done.hidden = false;
+    done(body.linked ? `Linked: EHR user ${body.ehr} with the Microsoft account ${body.microsoft}.`
+      : `Released: EHR user ${body.ehr} is linked with no Microsoft account now.`);
+  },
+  send: async (form) => {
+    const to = form.elements.to.value;
+    const typed = form.elements.typed.value.trim();
+    const body = await send("send", to !== "typed" ? { channel: to } : { channel: typed.includes("@") ? "email" : "sms", typed });
+    form.reset();
+    done(sent(body));
+  },
+  late: async (form) => {
+    const minutes = Number(form.elements.minutes.value);
+    const known = content.querySelector("input[name=to]:not([value=typed])");
+    const body = await send("late", minutes && known ? { minutes, channel: known.value } : { minutes });
+    done(body.to ? sent(body) : minutes ? "Shown on the patient's page." : "Taken back on the patient's page.");
+  },
+  revoke: async (button) => {
+    if (!sure(button)) return;
+    const { link } = await send("revoke");
+    document.getElementById("patient-link").dataset.copy = link;
+    done("Every link that was given out is void. The button beside this one copies the new link.");
+  },
+  end: async (button) => {
+    await send("end", { how: button.dataset.how });
+    follow(ask, failed);
   },
   copy: async (button) => {
     await copy(button.dataset.copy);
@@ -132,7 +176,7 @@ async function act(element, button) {
   try {
     await actions[element.dataset.action](element);
   } catch (error) {
-    problem(error.message);
+    failed(error);
   } finally {
     if (button) button.disabled = false;
   }
@@ -146,10 +190,9 @@ content.addEventListener("submit", (event) => {
   event.preventDefault();
   act(event.target, event.submitter);
 });
+content.addEventListener("focusin", (event) => {
+  if (event.target.name === "typed") event.target.form.elements.to.value = "typed";
+});
 
-if (bearer) {
-  load().catch((error) => problem(error.message));
-  setInterval(() => watch().catch(() => {}), POLL_MS);
-} else {
-  problem("This page is not connected to a chart in this window. Open the visit from the patient's chart again.");
-}
+if (bearer) load().catch(failed);
+else card("The visit can not be shown", "This page is not connected to a chart in this window. Open the visit from the patient's chart again.");

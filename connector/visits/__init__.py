@@ -1,6 +1,8 @@
 """Visits: find the appointment, make the meeting, the clinician's and the patient's pages."""
 
+from connector.visits.actions import blueprint as actions_blueprint
 from connector.visits.ahead import blueprint as ahead_blueprint
+from connector.visits.board import blueprint as board_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
 from connector.visits.meeting import visit_key
 from connector.visits.organizers import counts as meetings_of_month
@@ -13,7 +15,9 @@ from connector.visits.staff_door import blueprint as staff_door_blueprint
 from connector.visits.webhooks import blueprint as webhooks_blueprint
 
 __all__ = [
+    "actions_blueprint",
     "ahead_blueprint",
+    "board_blueprint",
     "clinician_blueprint",
     "erase_visit",
     "meetings_of_month",

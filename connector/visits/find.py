@@ -7,7 +7,7 @@ clinician chooses.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -22,15 +22,27 @@ if TYPE_CHECKING:
     from connector.launch import VisitSession
 
 LIVE = ("booked", "arrived", "checked-in", "fulfilled")
+GONE = ("cancelled", "noshow", "entered-in-error")
+
+
+AHEAD = timedelta(days=8)
+"""How far the patient's next visit is looked for; a clinician's schedule is read for today alone."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the launch may be about: `chosen` when there is no doubt, else `others` to choose from."""
+    """What the launch may be about: `chosen` when there is no doubt, else `others` to choose from; and when there is
+    neither, what there is instead."""
 
     chosen: Appointment | None
     others: tuple[Appointment, ...]
     patient: Patient | None
+    cancelled: Appointment | None = None
+    """A video visit of today that is cancelled."""
+    in_person: Appointment | None = None
+    """An appointment of today that is no video visit."""
+    ahead: Appointment | None = None
+    """The next video visit after today."""
 
 
 def find_visit(session: VisitSession, reader: FhirReader, wanted: str | None = None) -> Candidates:
@@ -53,9 +65,25 @@ def find_visit(session: VisitSession, reader: FhirReader, wanted: str | None = N
                 context.patient_id,
                 by_choice=wanted is not None or context.appointment_id is not None,
             ):
-                return Candidates(chosen, (), patient.result())
+                return _of(reader, chosen, patient.result())
         found = _search(reader, session)
-        return Candidates(found[0] if len(found) == 1 else None, found if len(found) > 1 else (), patient.result())
+        fitting = tuple(a for a in found if _fits(a, connection, context.patient_id, by_choice=False))
+        if len(fitting) == 1:
+            return _of(reader, fitting[0], patient.result())
+        return _instead(Candidates(None, fitting, patient.result()), found, connection)
+
+
+def _of(reader: FhirReader, chosen: Appointment, patient: Patient | None) -> Candidates:
+    """With the visit's own patient where no chart is open: a page must say whose visit it shows."""
+    if patient is None and len(chosen.patient_ids) == 1:
+        patient = _patient(reader, chosen.patient_ids[0])
+    return Candidates(chosen, (), patient)
+
+
+def practitioner_of(fhir_user: str) -> str | None:
+    """The Practitioner id of an EHR user; portal users and some staff have none."""
+    kind, _, identity = fhir_user.rpartition("/")
+    return identity if kind.endswith("Practitioner") else None
 
 
 def zone_of(appointment: Appointment | None, connection: Connection) -> ZoneInfo:
@@ -96,10 +124,10 @@ def _fits(found: Appointment, connection: Connection, patient_id: str | None, *,
         return False
     if not found.is_video(connection.video_codes):
         return False
-    return by_choice or (_is_today(found, connection) and found.status in LIVE)
+    return by_choice or (is_today(found, connection) and found.status in LIVE)
 
 
-def _is_today(found: Appointment, connection: Connection) -> bool:
+def is_today(found: Appointment, connection: Connection) -> bool:
     if found.start is None:
         return False
     zone = zone_of(found, connection)
@@ -107,23 +135,36 @@ def _is_today(found: Appointment, connection: Connection) -> bool:
 
 
 def _search(reader: FhirReader, session: VisitSession) -> tuple[Appointment, ...]:
-    """Today's live video visits of the patient, or of the clinician when the chart was opened on nobody."""
-    start, end = _around_today()
-    patient_id = session.context.patient_id
-    kind, _, user_id = session.context.fhir_user.rpartition("/")
+    """The patient's appointments, or the clinician's of today when the chart was opened on nobody, by start."""
+    start, end = around_today()
+    patient_id, user_id = session.context.patient_id, practitioner_of(session.context.fhir_user)
     if patient_id is not None:
-        found = reader.search_appointments(patient_id=patient_id, start=start, end=end)
-    elif kind.endswith("Practitioner"):
+        found = reader.search_appointments(patient_id=patient_id, start=start, end=start + AHEAD)
+    elif user_id is not None:
         found = reader.search_appointments(practitioner_id=user_id, start=start, end=end)
     else:
         return ()
-    fitting = [a for a in found.items if _fits(a, session.connection, patient_id, by_choice=False)]
+    # a server that ignored the parameter would hand us everybody
+    ours = [a for a in found.items if patient_id in a.patient_ids or (not patient_id and user_id in a.practitioner_ids)]
+    fitting = [a for a in ours if _fits(a, session.connection, patient_id, by_choice=False)]
     if not fitting and not found.complete:
         raise PermanentError("cerner.unreadable")  # what could not be read may be the visit: never "no visit today"
-    return tuple(sorted(fitting, key=lambda a: a.start or start))
+    return tuple(sorted(ours, key=lambda a: a.start or start))
 
 
-def _around_today() -> tuple[datetime, datetime]:
-    """A window that holds today in every time zone; `_is_today` then decides in the department's."""
+def _instead(none: Candidates, found: tuple[Appointment, ...], connection: Connection) -> Candidates:
+    """Why there is no visit to show, as far as the schedule tells."""
+    video = [a for a in found if a.is_video(connection.video_codes)]
+    now = clock.now()
+    return replace(
+        none,
+        cancelled=next((a for a in video if a.status in GONE and is_today(a, connection)), None),
+        in_person=next((a for a in found if a not in video and a.status in LIVE and is_today(a, connection)), None),
+        ahead=next((a for a in video if a.status in LIVE and a.start and a.start > now), None),
+    )
+
+
+def around_today() -> tuple[datetime, datetime]:
+    """A window that holds today in every time zone; `is_today` then decides in the department's."""
     now = clock.now()
     return now - timedelta(hours=26), now + timedelta(hours=26)

@@ -5,7 +5,8 @@ import requests
 
 from tests.running import Browser, Live, Session
 
-CLINICIANS_ROUTES = [("GET", "page"), ("GET", "status"), ("POST", "join"), ("POST", "handoff"), ("POST", "link")]
+CLINICIANS_ROUTES = [("GET", "page"), ("GET", "status"), ("GET", "board")]
+CLINICIANS_ROUTES += [("POST", what) for what in ("join", "send", "late", "revoke", "end", "board", "handoff", "link")]
 EVERY_ROUTE = [*CLINICIANS_ROUTES, ("GET", "patient")]
 
 

@@ -95,6 +95,6 @@ def copied_link(story: Story) -> str:
     """The link that a launch after the rotation offers for the patient."""
     desk = story.visitor()
     story.launch(desk)
-    button = desk.page.get_by_role("button", name="Copy the patient's link")
+    button = desk.page.get_by_role("button", name="Copy the link")
     expect(button).to_be_visible()
     return button.get_attribute("data-copy") or ""

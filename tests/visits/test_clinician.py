@@ -34,8 +34,8 @@ def test_join_leads_into_the_patients_meeting(live: Live, linked: tuple[Browser,
     browser, session = linked
     appointment = live.book("hollis")
     token = live.join_token(appointment)
-    page = browser.ask("GET", session, f"page?pick={token}")
-    assert "Join in Teams" in page.text and "has not joined yet" in page.text
+    page = browser.ask("GET", session, f"page?pick={live.pick(appointment)}")
+    assert "Join in Teams" in page.text
     status = browser.ask("GET", session, "status")
     assert status.json() == dict.fromkeys(STATUS)
     same = browser.get(f"/visits/{session.id}/status",
@@ -52,17 +52,17 @@ def test_a_pick_is_ours_of_this_connection_and_of_this_patient(live: Live, linke
     browser, session = linked
     mine = live.book("hollis")
     theirs, elsewhere = live.book("suri"), live.book("jens", hospital="nordlys")
-    browser.ask("GET", session, f"page?pick={live.join_token(mine)}")
-    for pick in "x", live.join_token(mine)[:-1], live.join_token(elsewhere, "nordlys"):
+    browser.ask("GET", session, f"page?pick={live.pick(mine)}")
+    for pick in "x", live.pick(mine)[:-1], live.join_token(mine), live.pick(elsewhere, "nordlys"):
         assert code(browser.ask("GET", session, f"page?pick={pick}"), 409) == "visit.none"
-    page = browser.ask("GET", session, f"page?pick={live.join_token(theirs)}").text
-    assert "Suriyana" not in page and live.join_token(theirs) not in page
+    page = browser.ask("GET", session, f"page?pick={live.pick(theirs)}").text
+    assert "Suriyana" not in page and live.pick(theirs) not in page
 
 
 def test_a_cancelled_visit_is_shown_and_not_joined(live: Live, linked: tuple[Browser, Session]) -> None:
     browser, session = linked
     appointment = live.book("hollis")
-    browser.ask("GET", session, f"page?pick={live.join_token(appointment)}")
+    browser.ask("GET", session, f"page?pick={live.pick(appointment)}")
     appointments.cancel(live.world, "harbor", appointment)
     assert "cancelled in the EHR" in browser.ask("GET", session, "page").text
     with live.nothing_stored():
@@ -73,7 +73,7 @@ def test_no_url_leaves_before_the_lobby_is_proven(
     live: Live, linked: tuple[Browser, Session], lobby_left: LobbyLeft
 ) -> None:
     browser, session = linked
-    browser.ask("GET", session, f"page?pick={live.join_token(live.book('hollis'))}")
+    browser.ask("GET", session, f"page?pick={live.pick(live.book('hollis'))}")
     with lobby_left():
         answer = browser.ask("POST", session, "join")
     assert code(answer, 502) == "meeting.lobby_not_proven"
@@ -98,11 +98,40 @@ def test_a_patients_launch_leads_to_their_own_next_visit(live: Live, browser: Br
 
 def test_a_failed_link_keeps_nobody_from_a_patient(live: Live, browser: Browser) -> None:
     session = browser.launch(user="marwood", patient="suri")
-    browser.ask("GET", session, f"page?pick={live.join_token(live.book('suri'))}")
+    browser.ask("GET", session, f"page?pick={live.pick(live.book('suri'))}")
     links = live.rows()["Links", "link"]
     joined = browser.ask("POST", session, "join")
     assert joined.json()["join_url"].startswith(live.world.ports.url("teams"))
     assert live.rows()["Links", "link"] == links
+
+
+@pytest.mark.parametrize(("user", "patient", "said"), [
+    ("marwood", "odette", "is not a video visit"), ("lindqvist", "hollis", "booked with a colleague")])
+def test_what_the_day_holds_instead(live: Live, browser: Browser, user: str, patient: str, said: str) -> None:
+    appointment = live.book(patient, in_minutes=1) if patient == "hollis" else None
+    session = browser.launch(user=user, patient=patient)
+    page = browser.ask("GET", session, f"page?pick={live.pick(appointment)}" if appointment else "page").text
+    assert said in page
+    if patient == "odette":  # the simulated day's office visit; its type is what an administrator would add
+        assert str(int(HARBOR.video_visit_types[0]) + 77) in page and "No video visit today" in page
+
+
+def test_a_cancelled_visit_and_the_next_one_are_named_when_there_is_none_today(live: Live, browser: Browser) -> None:
+    patient = "greta"
+    gone = live.book(patient, hospital="nordlys")
+    appointments.cancel(live.world, "nordlys", gone)
+    live.book(patient, hospital="nordlys", in_minutes=3 * 24 * 60)
+    session = browser.launch("nordlys", user="skovbo", patient=patient)
+    page = browser.ask("GET", session, "page").text
+    assert "No video visit today" in page and "is cancelled in the EHR" in page and "The next video visit is on" in page
+    assert "Join in Teams" not in page
+
+
+def test_from_the_organizer_the_page_says_whose_visit_it_is(live: Live, browser: Browser) -> None:
+    appointment = live.book("rafael", in_minutes=2)
+    session = browser.launch(user="marwood")
+    page = browser.ask("GET", session, f"page?pick={live.pick(appointment)}").text
+    assert "Quintaval, Rafaelo" in page and "60043298" in page
 
 
 def test_one_bad_record_costs_one_visit(live: Live, browser: Browser) -> None:

@@ -1,0 +1,210 @@
+"""The visit page in Chromium: every state by axe, in light and dark; the waiting light, sound, what a minute costs."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import Page, expect
+
+from connector.visits.meeting import visit_key
+from connector.visits.presence import put_presence
+from sandbox.cast import HARBOR
+from tests.running import Live
+from tests.story.pages import DESKTOP, FRAME, Heard, Visitor
+
+MARWOOD = HARBOR.clinicians[2]
+# counts tones instead of playing them
+COUNT_TONES = """window.tones = 0;
+window.AudioContext = class {
+  currentTime = 0;
+  destination = {};
+  resume() { return Promise.resolve(); }
+  createOscillator() { return { frequency: {}, connect: (to) => to, start() { window.tones += 1; }, stop() {} }; }
+  createGain() { return { gain: {}, connect: (to) => to }; }
+};"""
+
+
+class Desk:
+    """A clinician's page on a visit of Rafael's, and the hands that move what it shows."""
+
+    def __init__(self, live: Live, chromium: Chromium) -> None:
+        self.live = live
+        framers = {f"http://{name}:{live.sandbox.ports.home}" for name in ("localhost", "127.0.0.1")}
+        self.visitor = Visitor(chromium, live.app, framers, Heard(), width=FRAME)
+        self.visitor.context.add_init_script(COUNT_TONES)
+        self.appointment = live.book("rafael", in_minutes=7, clinician_key="marwood")
+        self.visit = visit_key(live.scope(), live.connection_id(), self.appointment)
+
+    @property
+    def page(self) -> Page:
+        return self.visitor.page
+
+    def open(self) -> None:
+        self.page.goto(self.live.launch_url(user="marwood", patient="rafael"))
+        self.page.locator(f'[data-pick="{self.live.pick(self.appointment)}"]').click()
+        expect(self.page.locator("#waiting")).to_be_visible()
+
+    def known(self, **columns: Any) -> None:
+        now = self.live.world.now()
+        told = {k: (now - timedelta(minutes=v)).isoformat() if k.endswith(("_at", "_since")) and v != "" else v
+                for k, v in columns.items()}
+        put_presence(self.live.scope(), self.live.connection_id(), self.visit, end=now + timedelta(hours=1), **told)
+        self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # somebody looks again
+
+    def shows(self, text: str) -> None:
+        expect(self.page.locator("#waiting p")).to_contain_text(re.compile(text), timeout=12_000)
+
+    def look(self, title: str = "Video visit", *, widths: tuple[int, ...] = ()) -> None:
+        for scheme in "light", "dark":
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            self.visitor.look(title, widths=widths)
+
+
+@pytest.fixture
+def desk(live: Live, chromium: Chromium) -> Iterator[Desk]:
+    made = Desk(live, chromium)
+    yield made
+    made.visitor.close()
+
+
+def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
+    desk.open()
+    desk.shows("Not joined yet; has not opened the link")
+    desk.look(widths=(DESKTOP, FRAME, 375))
+    waiting = "({} min) Patient waiting".format
+    on = {"live": "on", "live_at": 1, "lobby": 0, "lobby_since": "", "guests": 0, "staff": 0}
+    states: list[tuple[dict[str, Any], str, str]] = [
+        ({"opened_at": 9, "test": "camera_denied", "tested_at": 9}, "Not joined yet; opened the link", "Video visit"),
+        ({"joined_at": 4}, "Waiting 4 minutes", waiting(4)),
+        (on, "Tapped Join", "Video visit"),
+        ({"lobby": 2, "lobby_since": 6}, "2 people wait 6 minutes", waiting(6)),
+        ({"lobby": 0, "lobby_since": "", "guests": 1}, "The patient is in the call, staff is not", "Video visit"),
+        ({"staff": 1, "test": "ok"}, "In the call", "Video visit"),
+        ({"live": "off", "live_at": 2, "browser": "old", "guests": 0, "staff": 0}, "Waiting 4 minutes", waiting(4)),
+        ({"ended": "phone", "ended_at": 0, "late_minutes": 15, "late_at": 1}, "Completed by phone", "Video visit"),
+    ]
+    for columns, text, title in states:
+        desk.known(**columns)
+        desk.shows(text)
+        desk.look(title)
+    chips = desk.page.locator("#chips").inner_text()
+    for said in "Live status unavailable since", "Their browser is too old", "15 minutes late":
+        assert said in chips
+    assert "End meeting" in desk.page.locator("#ended").inner_text()
+
+
+def test_the_other_pages_of_the_chart_are_accessible(live: Live, desk: Desk) -> None:
+    desk.page.goto(live.launch_url(user="marwood", patient="rafael"))
+    expect(desk.page.get_by_role("heading", name="Which visit?")).to_be_visible()
+    desk.look()
+    for tab in "My visits today", "This patient today", "Department":
+        desk.page.get_by_role("button", name=tab, exact=True).click()
+        expect(desk.page.get_by_role("button", name=tab, exact=True)).to_have_attribute("aria-current", "page")
+        desk.look(desk.page.title())  # whoever else waits today is counted in it
+    desk.page.goto(live.launch_url(user="marwood", patient="odette"))
+    expect(desk.page.get_by_role("heading", name="No video visit today")).to_be_visible()
+    desk.look()
+
+
+def test_whoever_waits_longest_comes_first_and_stays_live(live: Live, desk: Desk) -> None:
+    desk.page.goto(live.launch_url(user="marwood"))
+    desk.page.get_by_role("button", name="My visits today").click()
+    expect(desk.page.locator("#board tbody tr").first).to_be_visible()
+    desk.known(lobby=1, lobby_since=5, live="on", live_at=5)
+    first = desk.page.locator("#board tbody tr").first
+    expect(first).to_contain_text("Waiting 5 minutes", timeout=12_000)
+    expect(first).to_contain_text("Quintaval, Rafaelo")
+    expect(desk.page.get_by_role("status")).to_have_text("1 waiting")
+    first.get_by_role("button", name="Open").click()
+    desk.shows("Waiting 5 minutes")
+    desk.known(lobby=0, lobby_since="", live="off", live_at=0)
+
+
+def test_sound_is_off_until_wanted_and_remembered_by_this_browser(desk: Desk) -> None:
+    tones: Callable[[], int] = lambda: int(desk.page.evaluate("window.tones"))  # noqa: E731
+    desk.open()
+    desk.known(joined_at=0)
+    desk.shows("just arrived")
+    assert tones() == 0
+    desk.page.get_by_role("button", name="Sound is off").click()
+    expect(desk.page.get_by_role("button", name="Sound is on")).to_have_attribute("aria-pressed", "true")
+    assert tones() == 2  # so that one knows what it sounds like
+    desk.known(joined_at=1)
+    desk.shows("Waiting 1 minute,")
+    assert tones() == 4
+    desk.page.reload()
+    expect(desk.page.get_by_role("button", name="Sound is on")).to_be_visible()
+    assert desk.page.evaluate("getComputedStyle(document.querySelector('#waiting .light')).animationName") == "pulse"
+    desk.page.emulate_media(reduced_motion="reduce")
+    assert desk.page.evaluate("getComputedStyle(document.querySelector('#waiting .light')).animationName") == "none"
+
+
+def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothing(live: Live, desk: Desk) -> None:
+    desk.open()
+    asked: Counter[int] = Counter()
+    sizes: list[int] = []
+
+    def count(response: Any) -> None:
+        if response.url.endswith("/status"):
+            asked[response.status] += 1
+            sizes.append(sum(len(name) + len(value) + 4 for name, value in response.headers.items()))
+
+    desk.page.clock.install()
+    desk.page.reload()
+    expect(desk.page.locator("#waiting")).to_be_visible()
+    desk.page.context.on("response", count)
+    for _ in range(12):
+        with desk.page.expect_response(lambda response: response.url.endswith("/status")):
+            desk.page.clock.run_for(5000)
+    assert asked[304] >= 11 and sum(asked.values()) <= 14
+    assert sum(sizes) < 12 * 1024, "bytes of answers in a minute"
+    asked.clear()
+    desk.page.evaluate("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    for _ in range(12):
+        desk.page.clock.run_for(5000)
+        desk.page.wait_for_timeout(50)
+    assert sum(asked.values()) <= 3
+    desk.page.evaluate("Object.defineProperty(document, 'hidden', { value: false })")
+    desk.page.context.route("**/status", lambda route: route.abort())
+    desk.page.clock.run_for(31_000)
+    expect(desk.page.locator("#chips")).to_contain_text("No connection since")
+    desk.page.context.unroute("**/status")
+    desk.page.clock.run_for(6000)
+    expect(desk.page.locator("#chips")).not_to_contain_text("No connection since")
+
+
+def test_an_ended_session_asks_to_open_it_from_the_chart_again(live: Live, desk: Desk) -> None:
+    desk.open()
+    live.expire("visit.")
+    expect(desk.page.get_by_role("heading", name="Please open it from the chart again")).to_be_visible(timeout=12_000)
+    assert "patient's chart" in desk.page.inner_text("#content")
+
+
+def test_sending_revoking_and_copying_say_what_happened(live: Live, desk: Desk) -> None:
+    desk.open()
+    page, done = desk.page, desk.page.locator("#done")
+    page.get_by_role("button", name="Send the link").click()
+    expect(done).to_contain_text(re.compile(r"Sent to \+1•+63\."))
+    page.get_by_label("Another number").check()
+    page.get_by_label("Mobile number").fill("12")
+    page.get_by_role("button", name="Send the link").click()
+    expect(page.locator("#problem")).to_contain_text("not a mobile number")
+    page.get_by_label("Minutes late").select_option("20")
+    page.get_by_role("button", name="Tell the patient").click()
+    expect(done).to_contain_text("Sent to")
+    expect(page.locator("#chips")).to_contain_text("20 minutes late", timeout=12_000)
+    before = page.get_attribute("#patient-link", "data-copy")
+    page.get_by_role("button", name="Revoke it").click()
+    expect(done).to_contain_text("Every link that was given out stops")
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(done).to_contain_text("is void")
+    assert page.get_attribute("#patient-link", "data-copy") != before
+    page.get_by_role("button", name="End the visit").click()
+    expect(page.get_by_role("button", name="Open the link again")).to_be_visible()
+    page.get_by_role("button", name="Open the link again").click()
+    expect(page.get_by_role("button", name="End the visit")).to_be_visible()
+    live.world.outbox.clear()
