@@ -5,6 +5,7 @@ hashes of its numbers and visits. A chunk is written first and counted afterward
 once may both refuse, but never both exceed. A worker remembers what it counted: two storage operations a chunk.
 
     reserve(scope, [Ask(message.key, to), ...], now) -> {message key: rule} of those that must not be sent
+    give_back(scope, asks, now) -> what was surely not sent counts no longer
     reaches(sender, to) -> whether the sender can, and may, text this number's country
 """
 
@@ -75,18 +76,15 @@ def reaches(sender: Sender, number: str) -> bool:
 
 def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: datetime | None = None) -> dict[str, str]:
     """Reserve a chunk before it is sent; message key to the rule that refuses it (`tenant_limit`, `recipient_limit`,
-    `visit_limit`, `clinician_limit`). What is reserved stays reserved, also when it is not sent after all.
+    `visit_limit`, `clinician_limit`).
 
     Raises TransientError when it cannot be reserved: then nothing may be sent.
     """
     if not asks:
         return {}
-    partition = f"{scope.tenant_id}.{now.astimezone(UTC):%Y%m%d}"
-    at = (real or datetime.now(UTC)).astimezone(UTC)
-    key = f"{at:%Y%m%dT%H%M%S}.{secrets.token_hex(6)}"
-    entries = [(_recipient(scope, ask.number), _visit(ask.message_key), *_by(scope, ask)) for ask in asks]
-    packed = ",".join("".join(entry) for entry in entries)
-    scope.tables.insert(TABLE, Row(partition, key, {"entries": packed}))
+    partition, at = _partition(scope, now), (real or datetime.now(UTC)).astimezone(UTC)
+    entries = _entries(scope, asks)
+    scope.tables.insert(TABLE, _row(partition, at, entries))
     counts = _others(scope, partition, entries, at)
     refused: dict[str, str] = {}
     for ask, (recipient, visit, *by) in zip(asks, entries, strict=True):
@@ -98,6 +96,27 @@ def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: dat
         else:
             counts.update(("", recipient, visit, *by))
     return refused
+
+
+def give_back(scope: TenantScope, asks: Sequence[Ask], now: datetime) -> None:
+    """What was reserved at the business time `now` and surely not sent: else whom throttling met all morning would
+    have no message left. A worker that dies gives nothing back."""
+    if asks:
+        row = _row(_partition(scope, now), datetime.now(UTC), _entries(scope, asks))
+        scope.tables.insert(TABLE, Row(row.partition, row.key, {**row.values, "back": True}))
+
+
+def _partition(scope: TenantScope, now: datetime) -> str:
+    return f"{scope.tenant_id}.{now.astimezone(UTC):%Y%m%d}"
+
+
+def _row(partition: str, at: datetime, entries: Sequence[tuple[str, ...]]) -> Row:
+    packed = ",".join("".join(entry) for entry in entries)
+    return Row(partition, f"{at:%Y%m%dT%H%M%S}.{secrets.token_hex(6)}", {"entries": packed})
+
+
+def _entries(scope: TenantScope, asks: Sequence[Ask]) -> list[tuple[str, ...]]:
+    return [(_recipient(scope, ask.number), _visit(ask.message_key), *_by(scope, ask)) for ask in asks]
 
 
 def purge(scope: TenantScope, now: datetime) -> int:
@@ -136,7 +155,7 @@ def _others(scope: TenantScope, partition: str, asked: Sequence[tuple[str, ...]]
         for row in rows:
             if row.key not in seen.rows:
                 seen.rows.add(row.key)
-                seen.counts.update(_named(row))
+                (seen.counts.subtract if row.values.get("back") else seen.counts.update)(_named(row))
         seen.last = max(seen.last or at, at)
         counts = Counter({name: seen.counts[name] for entry in asked for name in ("", *entry)})
     counts.subtract(name for entry in asked for name in ("", *entry))

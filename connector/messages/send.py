@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -100,10 +100,12 @@ def send_range(desk: Desk, first: str, last: str, *, real: RealTime = ledger.rea
     for rule, count in Counter(skips.values()).items():
         logs.event("messages.skipped", connection=partition, rule=rule, count=count)
     if held is None:
+        _give_back(desk, sends, now)
         return counts | {"not_claimed": len(sends)}
     outcomes = _deliver(desk, held, list(sends.items()), real)
     if not _record(desk, held, outcomes):
         return counts | {"left_to_sweep": len(sends)}
+    _give_back(desk, {m: send for m, send in sends.items() if m.key in outcomes and outcomes[m.key].due}, now)
     for outcome in outcomes.values():
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
     return counts | {"left_to_sweep": len(sends) - len(outcomes)}
@@ -138,6 +140,13 @@ def _reserved(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> 
     asks = [limits.Ask(m.key, d.to) for m, d in decisions.items() if isinstance(d, Send)]
     rules = limits.reserve(desk.scope, asks, now)
     return {m: Skip(rules[m.key]) if m.key in rules else d for m, d in decisions.items()}
+
+
+def _give_back(desk: Desk, unsent: Mapping[Message, Send], now: datetime) -> None:
+    try:
+        limits.give_back(desk.scope, [limits.Ask(m.key, send.to) for m, send in unsent.items()], now)
+    except ConnectorError as error:
+        logs.failure("messages.not_given_back", error, connection=desk.connection.id)
 
 
 def judge(desk: Desk, messages: Sequence[Message], now: datetime) -> dict[Message, Decision]:

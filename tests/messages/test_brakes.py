@@ -258,6 +258,30 @@ def test_a_number_gets_six_messages_a_day(stage: Stage) -> None:
     assert limits.reserve(stage.scope, [ask(10)], now + timedelta(days=1)) == {}
 
 
+def test_a_morning_of_throttling_uses_up_no_limit(stage: Stage) -> None:
+    stage.book()
+    stage.discover()
+    for _ in range(limits.PER_RECIPIENT + 2):
+        stage.world.add_fault("acs", "429", 1)
+        stage.deliver()
+        assert stage.status() == {"planned": 1}
+        stage.world.advance(timedelta(seconds=61))
+    stage.deliver()
+    assert stage.status() == {"sent": 1}
+    limits._seen.clear()
+    assert limits.reserve(stage.scope, [ask(n) for n in range(5)], stage.world.now()) == {}, "one counts, of nine tries"
+
+
+def test_a_claim_that_somebody_else_won_uses_up_no_limit(stage: Stage) -> None:
+    stage.book()
+    stage.discover()
+    (hint,) = stage.dispatch()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: stage.run("send", hint), range(4)))
+    assert len(stage.outbox) == 1
+    assert limits.reserve(stage.scope, [ask(n) for n in range(5)], stage.world.now()) == {}
+
+
 def test_a_visit_gets_twelve(stage: Stage) -> None:
     asks = [ask(0, f"+1312771{n:04d}", visit="ab" * 16) for n in range(13)]
     assert list(limits.reserve(stage.scope, asks[:12], stage.world.now()).values()) == []
