@@ -29,7 +29,8 @@ import requests
 
 from connector.messages.dispatch import RATES
 from sandbox.cerner.bulk import book_many
-from tests.chaos.harness import HOSPITAL, MINUTE, Plan, Run, running
+from tests.chaos.harness import HOSPITAL, MINUTE, Run, running
+from tests.chaos.plan import Plan
 from tests.running import Live
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +55,7 @@ class Bench(Run):
         else:
             self.book()
             self.discover()
+            self._release()
             world.latency_s = latency
             began = time.monotonic()
             minutes = self.plan.count // RATES["alphanumeric"] + 3
@@ -128,7 +130,9 @@ class Bench(Run):
         """Returns when the vendors have had no request for a second."""
         seen, since = -1, time.monotonic()
         while time.monotonic() - since < 1 + self.plan.latency_s:
-            if (now := self._requests()) != seen:
+            with self.world.lock:
+                now = self.world.requests.total()
+            if now != seen:
                 seen, since = now, time.monotonic()
             self._pause.wait(0.05)
 
@@ -163,7 +167,7 @@ def main() -> int:
     plan = Plan(count, workers=given.workers, latency_s=given.latency, within_s=1800)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        running(Path(folder) / "sandbox", plan.workers) as live,
+        running(Path(folder) / "sandbox", plan) as live,
     ):
         figures = Bench(live, plan).measure(sparse=given.sparse)
     print(json.dumps(figures))

@@ -54,12 +54,14 @@ class Sandbox:
         *,
         home_port: int | None = None,
         workers: int = 1,
+        app: str = "function_app",
         cancelled: threading.Event | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.work_dir = work_dir.resolve()
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self.workers = workers
+        self.app = app
         self.app_log = self.work_dir / "app.log"
         self.app_environment_overrides: dict[str, str] = {}
         self.ports = _ports(self.work_dir / "ports.json", home_port)
@@ -151,6 +153,8 @@ class Sandbox:
             str(self.ports.app),
             "--workers",
             str(self.workers),
+            "--app",
+            self.app,
         ]
         with self.app_log.open("ab") as log:
             self._host = subprocess.Popen(

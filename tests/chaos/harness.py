@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import threading
 import time
@@ -16,71 +15,29 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from connector import keys, tenants
+from connector import tenants
 from connector.adapters.tables import Row
 from connector.errors import ConnectorError
-from connector.messages import brakes, ledger
+from connector.messages import brakes, lease, ledger
+from sandbox.cerner import appointments
 from sandbox.cerner.bulk import book_many
 from sandbox.supervisor import Sandbox
+from tests.chaos.plan import Plan, Verdict
 from tests.running import Live
 
 HOSPITAL = "nordlys"
 MINUTE = timedelta(minutes=1)
-OVERDUE = timedelta(seconds=60)
-"""Real age of a claim whose worker can no longer be sending: it begins no attempt after 45 s."""
-_LINK = re.compile(r"/j/(\S+)")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to happen; the same seed means the same moments, counted in requests to the vendors."""
-
-    count: int
-    kills: int = 0
-    fault_rate: float = 0.0
-    restart_storage: bool = False
-    slow_worker: bool = False
-    repeatability_off: bool = False
-    seed: int = 1
-    workers: int = 3
-    latency_s: float = 0.0
-    within_s: float = 240.0
-
-
-@dataclass
-class Verdict:
-    """What was found afterwards."""
-
-    count: int
-    sent: int = 0
-    duplicates: int = 0
-    lost: int = 0
-    uncertain: int = 0
-    unexplained: int = 0
-    """Uncertain messages without a fault of their own."""
-    kills: int = 0
-    faults: int = 0
-    in_flight: int = 0
-    """Messages in claims that lost their worker."""
-    rules: Counter[str] = field(default_factory=Counter)
-    """Why messages were not sent."""
-    problems: list[str] = field(default_factory=list)
-
-    def line(self) -> str:
-        return (
-            f"sent={self.sent} duplicates={self.duplicates} lost={self.lost} uncertain={self.uncertain} "
-            f"kills={self.kills} faults={self.faults}"
-        )
 
 
 @contextmanager
-def running(folder: Path, workers: int) -> Iterator[Live]:
+def running(folder: Path, plan: Plan) -> Iterator[Live]:
     """A sandbox with several workers and an empty schedule."""
-    made = Sandbox(folder, workers=workers)
+    made = Sandbox(folder, workers=plan.workers, app="tests.chaos.hasty" if plan.hasty else "function_app")
     made.app_environment_overrides["SANDBOX_QUEUE_LEASE_S"] = "10"
     with made as sandbox:
         live = Live(sandbox)
@@ -101,6 +58,7 @@ class Run:
         self.scope, self.connection = live.scope(HOSPITAL), live.connection_id(HOSPITAL)
         self.booked: list[str] = []
         self.kills: list[datetime] = []
+        self._spoiled = ""
         self.claims: dict[str, tuple[datetime, int]] = {}
         """When each claim seen was made, in real time, and how many messages were left in it."""
         self._dice = random.Random(plan.seed)  # noqa: S311 - repeatable, no secret
@@ -117,34 +75,79 @@ class Run:
         """No quiet hours, and the silent baseline of the first activation over."""
         token, path = self.live.token(HOSPITAL), f"/connections/{self.connection}"
         etag = self.live.api("GET", path, token=token).headers["ETag"]
-        loud = {"messages": {"quiet_from": "00:00", "quiet_until": "00:00", "reminders": False}}
-        self.live.api("PATCH", path, loud, token=token, etag=etag).raise_for_status()
+        wanted = {"quiet_from": "00:00", "quiet_until": "00:00", "reminders": self.plan.mixed,
+                  "reminder_leads_minutes": [int(self.lead / MINUTE)]}  # fmt: skip
+        self.live.api("PATCH", path, {"messages": wanted}, token=token, etag=etag).raise_for_status()
         self._until(self._baselined, step=timedelta(minutes=5), every_s=2)
+
+    @property
+    def lead(self) -> timedelta:
+        """Reminders come due hours after the last change, so that each is planned, and only for what is true then."""
+        return timedelta(days=6) - timedelta(hours=4 if self.plan.count < 1000 else 12)
 
     def _baselined(self) -> bool:
         state = brakes.peek(self.scope, tenants.connection(self.scope, self.connection).value)
         days = [self.world.now().date() + timedelta(days=n) for n in range(8)]
         return bool(state.baselines) and not any(state.pending(day) for day in days)
 
-    def book(self, location_ids: list[str] | None = None) -> None:
-        """The visits of one day, far enough ahead that the moved clock does not reach them."""
-        day = (self.world.now() + timedelta(days=6)).replace(hour=0, minute=0, second=0, microsecond=0)
-        every = timedelta(hours=23) / self.plan.count
-        self.booked = book_many(
-            self.world, HOSPITAL, self.plan.count, start=day, every=every, location_ids=location_ids or ()
-        )
+    def book(self) -> None:
+        """Far enough ahead that the moved clock does not reach them; so close together that the clock need not move
+        long until all are reminded."""
+        self.first = (self.world.now() + timedelta(days=6)).replace(second=0, microsecond=0)
+        self.every = timedelta(minutes=20 if self.plan.mixed else 1200) / self.plan.count
+        self.booked = book_many(self.world, HOSPITAL, self.plan.count, start=self.first, every=self.every)
 
     def discover(self) -> None:
         """Returns when every visit has a message."""
-        step = timedelta(minutes=20)  # far days are scanned every few hours; a longer leap would look like an outage
-        self._until(self._planned, step=step, every_s=2, look_s=0.5 + self.plan.count / 2000)
-        path = f"/connections/{self.connection}/messages/release"  # an admin expects so many: the breaker holds them
-        token = self.live.token(HOSPITAL)
-        self.live.api("POST", path, {"kind": "confirmation"}, token=token).raise_for_status()
+        self._look(lambda: len(self.rows("v")) >= self.plan.count)
 
-    def send(self) -> None:
-        """Returns when nothing is due and nothing is claimed any more."""
-        self._until(self.settled, step=MINUTE, every_s=1)
+    def change(self) -> None:
+        """Move some visits and cancel others, of patients who know of them; returns when it is planned to tell them."""
+        there: list[str] = []
+
+        def enough() -> bool:
+            known = {row.key.removeprefix("v.") for row in self.rows("v") if row.number("told_n")}
+            there[:] = [one for one in self.booked if self._visit(one) in known]
+            return len(there) >= 2 * self.plan.changed
+
+        self._until(enough, step=MINUTE, every_s=1)
+        chosen = self._dice.sample(there, 2 * self.plan.changed)
+        for one in chosen[: self.plan.changed]:
+            appointments.move(self.world, HOSPITAL, one, self._start(one) + timedelta(minutes=7))
+        for one in chosen[self.plan.changed :]:
+            appointments.cancel(self.world, HOSPITAL, one)
+        keys_ = {self._visit(one) for one in chosen}
+        self._look(lambda: all(row.number("asked_n") > 1 for row in self.rows("v") if row.key[2:] in keys_))
+
+    def remind(self) -> None:
+        """Move the clock, in steps that no timer takes for an outage, to where all reminders are due."""
+        due = self.first + timedelta(minutes=30) - self.lead
+        self._until(lambda: self.world.now() >= due, step=timedelta(minutes=20), every_s=0.6)
+
+    def _look(self, done: Callable[[], bool]) -> None:
+        def done_or_again() -> bool:
+            self.looks += 2 + self.plan.count // 1000
+            if done():
+                return True
+            self._far_days_are_due()
+            return False
+
+        wait_s = 5 + self.plan.count / 250
+        self._until(done_or_again, step=timedelta(minutes=5), every_s=wait_s, look_s=0.5 + self.plan.count / 2000)
+
+    def _far_days_are_due(self) -> None:
+        """They are scanned every six hours; unless somebody scans just now."""
+        row = self.scope.tables.get(ledger.TABLE, self.connection, lease.KEY)
+        if row is None or row.text("until"):
+            return
+        before = self.world.now() - timedelta(hours=7)
+        known = {name: replace(scan, completed=before, tried=before) for name, scan in lease.scans(row).items()}
+        lease.Lease(self.scope, self.connection, "", known, row.etag).release()
+        self.looks += 1
+
+    def send(self, *, finish: bool = True) -> None:
+        """Returns when nothing is due, and with `finish` nothing claimed, any more."""
+        self._until(partial(self.settled, finish=finish), step=MINUTE, every_s=1)
 
     def carry_out(self) -> Verdict:
         plan, world = self.plan, self.world
@@ -154,10 +157,15 @@ class Run:
         world.patience_s = 0.5
         self.wake()
         self.book()
-        early = min(1, plan.kills // 10)  # the lease of a killed scan lasts five real minutes: not in the short run
-        self._events = [(self._requests() + 10, self._kill)] * early
+        early = min(1, plan.kills // 10)  # a killed scan is taken over after two real minutes: not in the short run
+        self._events = [(0, self._kill)] * early
         self.discover()
         self._events = self._script(plan.kills - early)
+        self.send(finish=False)
+        if plan.mixed:
+            self.change()
+            self.send(finish=False)
+            self.remind()
         self.send()
         if self._slow is not None:
             os.kill(self._slow, signal.SIGCONT)  # finds that its claims are somebody else's now
@@ -168,10 +176,11 @@ class Run:
 
     def _script(self, kills: int) -> list[tuple[int, Callable[[], None]]]:
         """Moments, counted in requests from now, and what happens then."""
-        plan, now = self.plan, self._requests()
-        script: list[tuple[int, Callable[[], None]]] = [
-            (now + at, self._kill) for at in self._dice.sample(range(5, plan.count), kills)
-        ]
+        plan, now = self.plan, self._sends()
+        moments = sorted(self._dice.sample(range(5, plan.messages * 3 // 4), kills))
+        script: list[tuple[int, Callable[[], None]]] = [(now + at, self._kill) for at in moments]
+        if script:
+            script[0] = (script[0][0], self._crash)
         if plan.restart_storage:
             script.append((now + plan.count // 2, self._restart_storage))
         if plan.slow_worker:
@@ -183,6 +192,13 @@ class Run:
         victims = [pid for pid in self.live.sandbox.worker_pids if pid != self._slow]
         os.kill(self._dice.choice(victims), signal.SIGKILL)
         self.kills.append(datetime.now(UTC))
+
+    def _crash(self) -> None:
+        """All at once: whoever is sending is among them."""
+        for pid in self.live.sandbox.worker_pids:
+            os.kill(pid, signal.SIGKILL)
+        self.kills.append(datetime.now(UTC))
+        self._claims(all_dead=True)
 
     def _restart_storage(self) -> None:
         self._stopped_storage.append(datetime.now(UTC))
@@ -203,12 +219,13 @@ class Run:
         """Move the clock by `step` every `every_s` seconds, and do what the script says, until `done`."""
         deadline, moved, looked = time.monotonic() + self.plan.within_s, 0.0, 0.0
         while True:
-            while self._events and self._requests() >= self._events[0][0]:
+            while self._events and self._sends() >= self._events[0][0]:
                 self._events.pop(0)[1]()
             now = time.monotonic()
             if now - looked >= look_s:
                 with suppress(ConnectorError):  # storage is restarting
-                    if done() and not self._events:
+                    self._claims()
+                    if done():
                         return
                 looked = time.monotonic()
             if now - moved >= every_s:
@@ -217,24 +234,51 @@ class Run:
             assert now < deadline, f"not done in time: {self._summary()}"
             self._pause.wait(0.02)
 
-    def _requests(self) -> int:
+    def _sends(self) -> int:
         with self.world.lock:
-            return sum(n for (vendor, _), n in self.world.requests.items() if vendor in ("acs", "cerner"))
+            return self.world.requests["acs", "send"]
 
-    def _planned(self) -> bool:
-        found = len(self.rows("v"))  # written together with their messages
-        self.looks += 1 + found // 1000
-        return found >= self.plan.count
-
-    def settled(self) -> bool:
-        now, overdue = datetime.now(UTC), f"d.{ledger.stamp(self.world.now())}/"
-        claims = [ledger.Claim.of(row) for row in self.rows("k")]
-        for claim in claims:
-            if now - claim.at > OVERDUE:
-                self.claims.setdefault(claim.id, (claim.at, len(claim.items)))
+    def settled(self, *, finish: bool = True) -> bool:
+        overdue = f"d.{ledger.stamp(self.world.now())}/"
         due = self.scope.tables.query(ledger.TABLE, self.connection, start="d.", end=overdue, limit=1)
-        self.looks += 2
-        return not claims and not list(due)
+        self._release()
+        self.looks += 4
+        return not list(due) and not (finish and (self._claims() or self._events))
+
+    def _claims(self, *, all_dead: bool = False) -> int:
+        """How many there are; those that lost their worker are noted."""
+        now, claims = datetime.now(UTC), [ledger.Claim.of(row) for row in self.rows("k")]
+        for claim in claims:
+            if (all_dead or now - claim.at > self.plan.lease * 4 / 5) and claim.id not in self.claims:
+                self.claims[claim.id] = claim.at, len(claim.items)
+                self._spoil(claim)
+        self.looks += 1
+        return len(claims)
+
+    def _release(self) -> None:
+        """What a breaker holds: this admin expects so many."""
+        state = brakes.peek(self.scope, tenants.connection(self.scope, self.connection).value)
+        for kind in state.held:
+            path, token = f"/connections/{self.connection}/messages/release", self.live.token(HOSPITAL)
+            self.live.api("POST", path, {"kind": kind}, token=token).raise_for_status()
+
+    def _spoil(self, claim: ledger.Claim) -> None:
+        """The patient of one message whose worker died gets another number: the sweep must not repeat it, and cannot
+        know whether it was sent."""
+        if self._spoiled or self.plan.repeatability_off or not self.plan.mixed:
+            return
+        self._spoiled = claim.items[0].message.key
+        kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
+        one = next(one for one in self.booked if self._visit(one) == claim.items[0].message.visit)
+        reference = kept["Appointment", one]["participant"][2]["actor"]["reference"]
+        kept["Patient", reference.partition("/")[2]]["telecom"][0]["value"] = "+4520999999"
+
+    def _visit(self, appointment: str) -> str:
+        return self.scope.index("visit", self.connection, appointment)
+
+    def _start(self, appointment: str) -> datetime:
+        kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
+        return datetime.fromisoformat(kept["Appointment", appointment]["start"])
 
     def rows(self, kind: str) -> list[Row]:
         return list(self.scope.tables.query(ledger.TABLE, self.connection, start=f"{kind}.", end=f"{kind}/"))
@@ -252,12 +296,13 @@ class Run:
         found.duplicates = sum(times - 1 for times in texts.values())
         arrived = {message.id for message in self.world.outbox}
         due = {row.key.split(".", 2)[2]: row.key for row in self.rows("d")}
-        visits = set()
+        reminded = set()
         for row in self.rows("m"):
-            visits.add(row.key.split(".")[1])
             state, rule = row.text("state"), row.text("rule")
             found.sent += state == "sent"
             found.uncertain += state == "uncertain"
+            if state in ("sent", "uncertain") and ".reminder." in row.key:
+                reminded.add(row.key.split(".")[1])
             if state in ("skipped", "failed", "uncertain"):
                 found.rules[f"{state}:{rule}"] += 1
             if state == "uncertain" and not self._explained(row):
@@ -266,12 +311,24 @@ class Run:
             if problem := self._problem(row, due.get(row.key), arrived):
                 found.lost += 1
                 found.problems.append(f"{row.key} {problem}")
-        told = {self._appointment(text) for _, text in texts}
+        told = {row.key.removeprefix("v."): row for row in self.rows("v")}
         for appointment in self.booked:
-            if self.scope.index("visit", self.connection, appointment) not in visits:
+            if problem := self._untold(appointment, told.get(self._visit(appointment)), reminded):
                 found.lost += 1
-                found.problems.append(f"{appointment} was never planned, told: {appointment in told}")
+                found.problems.append(f"{appointment} {problem}")
         return found
+
+    def _untold(self, appointment: str, row: Row | None, reminded: set[str]) -> str:
+        """How its patient does not know the truth, if so."""
+        if row is None:
+            return "was never remembered"
+        kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
+        if kept["Appointment", appointment]["status"] == "cancelled":
+            return "" if row.text("told_class") == "cancelled" else "was cancelled, and its patient not told"
+        start = row.text("told_start")
+        if row.text("told_class") != "live" or datetime.fromisoformat(start) != self._start(appointment):
+            return "is not known to its patient as it is"
+        return "" if self._visit(appointment) in reminded or not self.plan.mixed else "was not reminded of"
 
     def _problem(self, row: Row, due_key: str | None, arrived: set[str]) -> str:
         """How this message was lost, if it was."""
@@ -284,11 +341,6 @@ class Run:
             return "" if due_key > f"d.{ledger.stamp(self.world.now())}/" else "planned and overdue"
         return "" if row.text("rule") and state != "claimed" else f"{state} without a reason"
 
-    def _appointment(self, text: str) -> str:
-        found = _LINK.search(text)
-        assert found, text
-        return keys.JoinToken.open(found[1], self.live.sealer).appointment_id
-
     def _explained(self, row: Row) -> bool:
         """A fault met a request for this very message, or its worker or the storage died while it was claimed."""
         claim = row.text("claim")
@@ -297,4 +349,4 @@ class Run:
             return True
         at, _ = self.claims.get(claim, (None, 0))
         died = [*self.kills, *self._stopped_storage]
-        return at is not None and any(at - timedelta(seconds=1) <= one <= at + ledger.LEASE for one in died)
+        return at is not None and any(at - timedelta(seconds=1) <= one <= at + self.plan.lease for one in died)
