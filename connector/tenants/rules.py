@@ -6,7 +6,7 @@ from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError, Text
 from connector.keys import fingerprint
 from connector.tenants.consent import missing_consents
-from connector.tenants.models import Connection
+from connector.tenants.models import Connection, Sender
 from connector.tenants.scope import CONFIGURATION, TenantScope
 from connector.tenants.validation import invalid
 
@@ -23,7 +23,7 @@ def check(scope: TenantScope, present: Connection | None, changed: Connection) -
             details={"sender_id": "names no sender"},
         )
     if changed.messages_enabled:
-        _require_sendable(scope, changed, begins=present is None or not present.messages_enabled)
+        _require_sendable(scope, present, changed)
     _require_free(scope, present, changed)
 
 
@@ -67,8 +67,9 @@ def _require_departments(changed: Connection) -> None:
         )
 
 
-def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) -> None:
+def _require_sendable(scope: TenantScope, present: Connection | None, changed: Connection) -> None:
     missing: dict[str, str] = {}
+    begins = present is None or not present.messages_enabled
     if not changed.active:
         missing["active"] = "switch the connection on first"
     if not changed.sender_id and "sms" in changed.messages.channels:
@@ -79,6 +80,8 @@ def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) 
         missing["messages.allowed_numbers"] = (
             "a test connection sends only to whom it lists, for test domains are often copies of production"
         )
+    if _begins_to_text(present, changed) and _is_blocked(scope, changed):
+        missing["sender_id"] = "is a toll-free number that carriers have not verified: they block every text from it"
     if begins:
         missing |= {f"consents.{kind}": "agree to this first" for kind in missing_consents(scope)}
     if missing:
@@ -89,6 +92,19 @@ def _require_sendable(scope: TenantScope, changed: Connection, *, begins: bool) 
             title="Not ready to send",
             details=missing,
         )
+
+
+def _begins_to_text(present: Connection | None, changed: Connection) -> bool:
+    """Whether patients are to be texted from this sender who were not before."""
+    texted = present is not None and present.messages_enabled and "sms" in present.messages.channels
+    from_it = texted and present is not None and present.sender_id == changed.sender_id
+    return changed.environment == "production" and "sms" in changed.messages.channels and not from_it
+
+
+def _is_blocked(scope: TenantScope, found: Connection) -> bool:
+    row = _sender_row(scope, found) if found.sender_id else None
+    verification = Sender.model_validate_json(row.text("body")).verification if row else None
+    return verification is not None and verification.state != "verified"
 
 
 def _sender_row(scope: TenantScope, found: Connection) -> Row | None:

@@ -45,7 +45,7 @@ from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments, authorization, clients, fhir
 from sandbox.world import REGIONS, Hospital, Ports, SentMessage, World
 from tests.messages.lives import Clinic, NewClinic
-from tests.tenants.stamp import agree
+from tests.tenants.stamp import agree, verified
 
 ACTOR = Actor("0d4f7a91-6b2c-4e38-9f15-a7c3d8e20b61")
 
@@ -237,6 +237,8 @@ def _connection(
     sender = tenants.add_sender(
         scope, SenderInput(kind=hospital.sender_kind, value=hospital.sender_value, label="Main"), ACTOR
     )
+    if sender.verification is not None:
+        verified(scope, sender.id)
     wanted = ConnectionInput(
         name="Live",
         environment=environment,

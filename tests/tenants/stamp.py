@@ -68,6 +68,13 @@ def agree(scope: TenantScope) -> None:
     tenants.give_consents(scope, {kind: text.version for kind, text in tenants.CONSENTS.items()}, ACTOR)
 
 
+def verified(scope: TenantScope, sender_id: str) -> None:
+    """Carriers have verified a toll-free number, as its admin recorded."""
+    found = tenants.versioned_sender(scope, sender_id)
+    patch = tenants.SenderPatch(verification=tenants.Verification(state="verified"))
+    tenants.change_sender(scope, sender_id, found.etag, patch, ACTOR)
+
+
 def audit(scope: TenantScope) -> Counter[str]:
     """How often each action stands in the tenant's audit."""
     rows = scope.tables.query(tenants.CONFIGURATION, scope.tenant_id, start="audit.", end="audit/")

@@ -12,7 +12,7 @@ from connector.errors import RefusedError
 from connector.tenants import ConnectionPatch, Department, SenderInput, SenderPatch, Verification
 from connector.tenants import audit as audit_module
 from sandbox.azurite import Azurite
-from tests.tenants.stamp import ACTOR, BASE, agree, audit, connected, pinned, race, wanted
+from tests.tenants.stamp import ACTOR, BASE, agree, audit, connected, pinned, race, verified, wanted
 
 CONSENTS = {"consents.send_sms", "consents.patients_agreed"}
 OTHER = BASE + "-other"
@@ -31,10 +31,11 @@ def test_each_change_leaves_one_audit_row_with_who_when_and_what(azurite: Azurit
     made = tenants.set_departments(scope, identity, made.etag, [DEPARTMENT], ACTOR)
     made = tenants.link_sender(scope, identity, made.etag, sender.id, ACTOR)
     agree(scope)
+    verified(scope, sender.id)
     made = tenants.change_connection(scope, identity, made.etag, ConnectionPatch(messages_enabled=True), ACTOR)
     assert (made.value.departments, made.value.sender_id) == ([DEPARTMENT], sender.id)
     assert made.value.messages_enabled
-    assert audit(scope) == Counter(["sender.added", "connection.added", "connection.departments_set",
+    assert audit(scope) == Counter(["sender.added", "sender.changed", "connection.added", "connection.departments_set",
                                     "connection.sender_linked", "connection.changed", "consent.given", "consent.given"])
     newest, *_, oldest = scope.tables.query(tenants.CONFIGURATION, scope.tenant_id, start="audit.", end="audit/")
     assert (oldest.text("action"), newest.text("action")) == ("sender.added", "connection.changed")
@@ -102,6 +103,32 @@ def test_sending_begins_only_when_all_is_there(azurite: Azurite, changes: dict[s
     with pytest.raises(RefusedError) as refused:
         tenants.change_connection(scope, made.value.id, made.etag, ConnectionPatch(messages_enabled=True), ACTOR)
     assert (refused.value.status, set(refused.value.details)) == (422, missing)
+
+
+def test_a_number_that_carriers_block_does_not_count_as_sending(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    agree(scope)
+    toll_free = tenants.add_sender(scope, number(), ACTOR)
+    name = tenants.add_sender(scope, number("Harbor", "alphanumeric"), ACTOR)
+    made = connected(services, scope)
+    identity = made.value.id
+    made = tenants.set_departments(scope, identity, made.etag, [DEPARTMENT], ACTOR)
+    made = tenants.link_sender(scope, identity, made.etag, toll_free.id, ACTOR)
+    on = ConnectionPatch(messages_enabled=True)
+    with pytest.raises(RefusedError) as refused:
+        tenants.change_connection(scope, identity, made.etag, on, ACTOR)
+    assert set(refused.value.details) == {"sender_id"} and "block" in refused.value.details["sender_id"]
+    made = tenants.link_sender(scope, identity, made.etag, name.id, ACTOR)
+    made = tenants.change_connection(scope, identity, made.etag, on, ACTOR)
+    with pytest.raises(RefusedError):
+        tenants.link_sender(scope, identity, made.etag, toll_free.id, ACTOR)
+    verified(scope, toll_free.id)
+    made = tenants.link_sender(scope, identity, made.etag, toll_free.id, ACTOR)
+    rejected = tenants.SenderPatch(verification=tenants.Verification(state="rejected"))
+    found = tenants.versioned_sender(scope, toll_free.id)
+    tenants.change_sender(scope, toll_free.id, found.etag, rejected, ACTOR)
+    made = tenants.change_connection(scope, identity, made.etag, ConnectionPatch(name="Other"), ACTOR)
+    assert made.value.name == "Other", "what is on already can be changed"
 
 
 @pytest.mark.parametrize(("kind", "value"), [("phone_number", "8005550100"), ("phone_number", "+1800"),
