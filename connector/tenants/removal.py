@@ -32,6 +32,8 @@ RUN_S = 180
 _PLANNED = ("Visits", "d.")
 _PARTITIONS = (_PLANNED, ("Visits", ""), ("Sessions", ""), ("Links", ""))
 """Tables whose partition is a connection, planned messages first (docs/data-map.md); of what prefix."""
+_ABOUT = ("checks", "checklist")
+"""Rows beside it that are named after it."""
 
 
 class Consequences(BaseModel):
@@ -102,9 +104,9 @@ def finish_deletions(directory: Directory, scope: TenantScope, *, until: float) 
                     clean = False  # somebody was faster with one of them: the next run takes the rest
         if clean and clock.now() - datetime.fromisoformat(row.text(DELETING)) >= GRACE:
             directory.forget_connection(scope, connection_id)
-            about = [row, *scope.tables.query(CONFIGURATION, scope.tenant_id, start=f"checks.{connection_id}",
-                                              end=f"checks.{connection_id}!")]  # fmt: skip
-            scope.tables.transact(CONFIGURATION, [Write("delete", one) for one in about])
+            about = [scope.tables.get(CONFIGURATION, scope.tenant_id, f"{name}.{connection_id}") for name in _ABOUT]
+            gone = [Write("delete", one) for one in (*about, row) if one is not None]
+            scope.tables.transact(CONFIGURATION, gone)
             finished += 1
     return finished
 

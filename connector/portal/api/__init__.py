@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import azure.functions as func
 
@@ -20,6 +21,14 @@ OPERATIONS = tuple(
 )
 
 
+@cache
+def _document(public_url: str) -> dict[str, Any]:
+    """Made once: anybody may ask for it."""
+    from connector.portal.api.openapi import document
+
+    return document(public_url, OPERATIONS)
+
+
 def blueprint(services: Callable[[], Services], limiter: Limiter | None = None) -> func.Blueprint:
     bp = func.Blueprint()
 
@@ -27,9 +36,7 @@ def blueprint(services: Callable[[], Services], limiter: Limiter | None = None) 
     @bp.route(route=f"{ROOT}/openapi.json", methods=["GET"])
     @web.answers_with_problem
     def api_openapi(req: func.HttpRequest) -> func.HttpResponse:
-        from connector.portal.api.openapi import document
-
-        return web.json_response(document(services().settings.public_url, OPERATIONS))
+        return web.json_response(_document(services().settings.public_url))
 
     register(bp, services, OPERATIONS, limiter or Limiter())
     return bp
