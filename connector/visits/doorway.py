@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from connector.bootstrap import Services
 
 Stage = Literal["early", "open", "waiting", "in_call", "over", "cancelled", "in_person", "unreachable"]
-_GONE = ("cancelled", "entered-in-error", "noshow")
+GONE = ("cancelled", "entered-in-error", "noshow")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def doorway(services: Services, req: func.HttpRequest) -> Doorway:
             raise wrong_link() from None
         return _from_stored(services, before)
     stage = stage_of(before, appointment.start, appointment.end)
-    if appointment.status in _GONE:
+    if appointment.status in GONE:
         stage = "cancelled"
     elif not appointment.is_video(before.connection.video_codes):
         stage = "in_person"
@@ -188,10 +188,3 @@ def language_of(services: Services, req: func.HttpRequest, door: Threshold) -> L
         return found.items[0].language if found.items else None
 
     return web.language_of(req, "patient", record)
-
-
-def next_of(visits: tuple[Appointment, ...], found: Connection) -> Appointment | None:
-    """The earliest visit whose door is not closed yet; the last one when all are over."""
-    now = clock.now()
-    ahead = [visit for visit in visits if visit.start and now <= closes(found, visit.start, visit.end)]
-    return next(iter(ahead or visits[-1:]), None)

@@ -20,6 +20,8 @@ Authorization server
   id_token_wrong_nonce      another nonce
   id_token_expired          ended an hour ago
   id_token_other_fhir_user  fhirUser under another FHIR base
+  patient_proxy             fhirUser of a patient's launch is a Person who acts for the patient
+  token_without_patient     a token response names no patient
   rotate_keys               before the next id_token the signing keys are replaced (once; the name is removed)
 FHIR
   locked                    Appointment PATCH answers 423

@@ -230,6 +230,8 @@ def _exchange(world: World, keys: KeyRing, hospital: Hospital, client_id: str) -
     body |= {"tenant": hospital.ehr_tenant, "need_patient_banner": True,
              "smart_style_url": "https://smart.cerner.com/styles/smart-v1.json"}
     context = {"patient": grant.patient_id, "encounter": grant.encounter_id}
+    if "token_without_patient" in world.mischief:
+        del context["patient"]
     if grant.persona == "provider":
         clinician = next(c for c in hospital.clinicians if c.key == grant.user)
         context |= {"user": clinician.practitioner_id, "username": clinician.username}

@@ -101,6 +101,8 @@ def _who(world: World, hospital: Hospital, grant: Grant) -> tuple[str, str, str]
         return (clinician.username, f"{clinician.family}, {clinician.given}",
                 f"{world.ports.fhir_base(hospital.ehr_tenant)}/Practitioner/{clinician.practitioner_id}")
     person = next(p for p in hospital.patients if p.key == grant.user)
+    if "patient_proxy" in world.mischief:
+        return ("proxy", "Proxy", f"{world.ports.patient_fhir_base(hospital.ehr_tenant)}/Person/70000001")
     subject = hashlib.sha256(person.patient_id.encode()).hexdigest()[:32]
     return (subject, f"{person.family}, {person.given}",
             f"{world.ports.patient_fhir_base(hospital.ehr_tenant)}/Patient/{person.patient_id}")

@@ -84,16 +84,6 @@ def test_without_a_visit_there_is_nothing_to_join_or_watch(live: Live, browser: 
     clinician = browser.launch(user="marwood", patient="odette")
     assert "No video visit today" in browser.visit(clinician)
     assert code(browser.ask("GET", clinician, "status"), 409) == "visit.none"
-    patient = browser.launch(persona="patient", patient="odette")
-    told = browser.ask("GET", patient, "patient")
-    assert code(told, 404) == "visit.none" and HARBOR.contact_phone in told.json()["detail"]
-
-
-def test_a_patients_launch_leads_to_their_own_next_visit(live: Live, browser: Browser) -> None:
-    live.book("suri")
-    session = browser.launch(persona="patient", patient="suri")
-    page = browser.get(browser.ask("GET", session, "patient").json()["location"])
-    assert page.status_code == 200 and "This visit is over" not in page.text
 
 
 def test_a_failed_link_keeps_nobody_from_a_patient(live: Live, browser: Browser) -> None:
