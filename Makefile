@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt languages package infra-check doctor operate requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages package infra-check doctor operate licences requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -49,6 +49,9 @@ doctor: setup ## Say what is wrong with a stamp (GROUP=its resource group)
 
 operate: setup ## Run an operator's command (GROUP=rg-name ARGS="erase CONNECTION"; ARGS=--help lists them)
 	@$(PY) -m connector.operations --group '$(GROUP)' $(ARGS)
+
+licences: setup ## Write docs/licences.md again, after a change of requirements
+	@$(PY) tools/licences.py
 
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
