@@ -1,0 +1,50 @@
+"""What the documents point to is there: tests that prove a promise, files, and sections of other documents."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.guards.source import ROOT
+
+DOCUMENTS = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "README.md", "CHANGELOG.md")]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(path: Path, text: str) -> list[str]:
+    found = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (path.parent / name).resolve() if name else path
+        if not there.exists():
+            found.append(f"{path.name}: {target}")
+        elif anchor and there.suffix == ".md" and anchor not in anchors(there.read_text("utf-8")):
+            found.append(f"{path.name}: {target}")
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    assert broken(path, path.read_text("utf-8")) == []
+
+
+def test_promises_name_tests_that_exist() -> None:
+    named = set(re.findall(r"`([\w/]*test_\w+\.py)`", (ROOT / "docs" / "security.md").read_text("utf-8")))
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_planted_faults_are_found(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# Other things\n")
+    text = "[a](none.md) [b](#no) [c](other.md#no) [d](https://x.example/y) [e](#here) [f](other.md#other-things)\n"
+    (tmp_path / "page.md").write_text(f"{text}# Here\n")
+    found = broken(tmp_path / "page.md", f"{text}# Here\n")
+    assert found == ["page.md: none.md", "page.md: #no", "page.md: other.md#no"]
