@@ -7,6 +7,7 @@ from connector.messages.contacts import Contact
 from connector.messages.events import blueprint as events_blueprint
 from connector.messages.health import SenderFault
 from connector.messages.health import faults as sender_faults
+from connector.messages.inbound import may_start
 from connector.messages.ledger import count_states
 from connector.messages.lost_link import blueprint as lost_link_blueprint
 from connector.messages.one_off import OneOff, reachable, send_link
@@ -41,6 +42,7 @@ __all__ = [
     "forget_due",
     "international",
     "lost_link_blueprint",
+    "may_start",
     "pause",
     "pause_sender",
     "previews",

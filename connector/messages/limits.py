@@ -119,11 +119,16 @@ def _entries(scope: TenantScope, asks: Sequence[Ask]) -> list[tuple[str, ...]]:
     return [(_recipient(scope, ask.number), _visit(ask.message_key), *_by(scope, ask)) for ask in asks]
 
 
+def replies_partition(scope: TenantScope, now: datetime) -> str:
+    """Where it stands which answers a number got today."""
+    return f"{_partition(scope, now)}.replies"
+
+
 def purge(scope: TenantScope, now: datetime) -> int:
     """Forget the days before yesterday that a daily run can have left; how many rows."""
     gone = 0
-    for days in range(2, 10):
-        partition = f"{scope.tenant_id}.{(now - timedelta(days=days)).astimezone(UTC):%Y%m%d}"
+    days = [(now - timedelta(days=days)).astimezone(UTC) for days in range(2, 10)]
+    for partition in [f"{scope.tenant_id}.{day:%Y%m%d}{kind}" for day in days for kind in ("", ".replies")]:
         rows = [Row(row.partition, row.key) for row in scope.tables.query(TABLE, partition)]
         for first in range(0, len(rows), TRANSACTION_LIMIT):
             writes = [Write("delete", row) for row in rows[first : first + TRANSACTION_LIMIT]]

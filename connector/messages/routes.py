@@ -18,10 +18,11 @@ from connector.join_link import open_join_link, wrong_link
 from connector.keys import JoinToken, NotOpened
 from connector.languages import N_
 from connector.messages import brakes, limits, optouts
+from connector.messages.inbound import may_start
 from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
-from connector.tenants import Connection, TenantScope, connection, connections
+from connector.tenants import Connection, TenantScope, connection, connections, recent_senders
 from connector.zones import country_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ def _stop(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     else:
         token, scope, found = _opened(services, req)
         number = _number(services, scope, found, token.appointment_id)
+        by = recent_senders(scope).get(found.sender_id or "")
+        if by and not out and not may_start(services, scope, by, number):
+            raise RefusedError(
+                "optout.carrier",
+                N_("Your phone company still stops these texts. Reply START to the last one, and they come again."),
+                status=409,
+                title=N_("Still stopped"),
+            )
         optouts.record(scope, found.sender_id or "", number, out=out, via="link")
     logs.event("messages.opted_out" if out else "messages.opted_in", connection=found.id, via="link")
     return _page(req, found, "stopped" if out else "started")

@@ -99,9 +99,9 @@ def compose(rule: str, words: Words, settings: MessageSettings, language: str | 
     }  # fmt: skip
     own = own_text(rule, settings)
     template, stop = (environment().get_template(file_of(name, chosen)) for name in (kind, "stop"))
-    texts = []
+    texts, ask = [], settings.replies and kind in ("confirmation", "reminder")
     for room in (3, 2, 1, 0):
-        more = {"room": room, "rule": rule, "sender": words.sender, "minutes": rule.partition(".")[2]}
+        more = {"room": room, "rule": rule, "sender": words.sender, "minutes": rule.partition(".")[2], "ask": ask}
         said = own.format_map(values) if own else template.render(values, **more)
         texts.append(_in_gsm(f"{said.strip()} {stop.render(values, **more)}".strip()))
     return min(texts, key=segments)  # the first of those that cost the same
@@ -132,7 +132,8 @@ def preview(rule: str, words: Words, settings: MessageSettings, language: str | 
 
 _ENGLISH = {"confirmation": "confirmation.en.txt", "reminder": "reminder.en.txt", "change": "change.en.txt",
             "cancellation": "cancellation.en.txt", "stop": "stop.en.txt", "link": "link.en.txt", "late": "late.en.txt",
-            "email": "email.en.txt"}  # fmt: skip
+            "email": "email.en.txt",
+            "reply": "reply.en.txt"}  # fmt: skip
 
 
 def file_of(kind: str, language: str) -> str:

@@ -18,7 +18,7 @@ from connector.portal.entrance import Route, Visit
 from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
 
 KINDS = ("confirmation", "reminder", "change", "cancellation")
-_SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "include_minors")
+_SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "replies", "include_minors")
 _NUMBERS = ("daily_cap", "minor_age")
 _LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numbers", "allowed_addresses")
 _NOTES = {

@@ -206,6 +206,8 @@ class MessageSettings(Model):
         list[Channel], Field(min_length=1), AfterValidator(lambda wanted: [c for c in _CHANNELS if c in wanted])
     ] = ["sms"]
     """How patients may be reached. With both: by SMS, and by e-mail who has no mobile number or prefers it."""
+    replies: bool = False
+    """Texts from a number ask for the reply C, which confirms the visit (and, with write-back, in the EHR)."""
     texts: Annotated[dict[MessageKind, OwnText], AfterValidator(_own_texts)] = {}
     """The admin's own text of a kind, in place of ours; the opt-out words are added."""
 

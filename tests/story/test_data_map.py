@@ -24,6 +24,7 @@ RARE = {
     r"Visits b\.counts",  # the volume of told messages
     r"Visits b\.sender\.[^.]+",  # a paused sender
     r"Visits l\.[^.]+\.[^.]+\.[^.]+",  # a link or word of a delay that somebody sent
+    r"Limits reply\.[^.]+\.[^.]+",  # an answer to a reply
     r"Limits pace",  # an e-mail
     r"Visits b\.health\.[^.]+",  # carriers block a sender
     r"OptOuts [^.]+",  # somebody said STOP

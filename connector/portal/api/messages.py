@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from connector import clock, messages, tenants
+from connector.errors import RefusedError
 from connector.messages import Forecast, MessageStatus
 from connector.portal.api.operations import Call, Registry
 from connector.tenants import Connection, EmailAddress, MessageSettings, Page, Sender
@@ -100,6 +101,13 @@ def sender_opt_outs(call: Call, body: OptOutInput) -> OptOut:
     else:
         found = tenants.versioned_sender(call.scope, sender_id).value
         contact = messages.international(_given(body.number, "number"), found)
+        if not body.out and not messages.may_start(call.services, call.scope, found, contact):
+            raise RefusedError(
+                "optout.carrier",
+                "The carrier still blocks texts to this number: the person must reply START to one of them.",
+                status=409,
+                title="Still stopped",
+            )
     messages.record_opt_out(call.scope, sender_id, contact, out=body.out, via="staff")
     return OptOut(sender_id=sender_id, out=body.out)
 
