@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from connector.bootstrap import Services
 
 Stage = Literal["early", "open", "waiting", "in_call", "over", "cancelled", "in_person", "unreachable"]
+OF_THE_DAY = timedelta(hours=12)
 GONE = ("cancelled", "entered-in-error", "noshow")
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A link that is ours and was not revoked; the EHR is not asked yet."""
+class Link:
+    """A link that is ours and was not revoked, and what is known of its visit by one point read."""
 
     token: JoinToken
     scope: TenantScope
-    connection: Connection
     visit: str
     presence: Presence
 
@@ -52,6 +52,13 @@ class Threshold:
     @property
     def in_call(self) -> bool:
         return self.presence.text("live") == "on" and self.presence.number("guests") > 0
+
+
+@dataclass(frozen=True)
+class Threshold(Link):
+    """The EHR is not asked yet."""
+
+    connection: Connection
 
 
 @dataclass(frozen=True)
@@ -77,8 +84,10 @@ class Doorway(Threshold):
     @property
     def expected(self) -> datetime | None:
         """When a clinic that runs late said it would begin; None when it did not say."""
-        minutes = self.presence.number("late_minutes")
-        return self.start + timedelta(minutes=minutes) if self.start and minutes else None
+        minutes, said = self.presence.number("late_minutes"), self.presence.text("late_at")
+        if not (self.start and minutes and said) or self.start - datetime.fromisoformat(said) > OF_THE_DAY:
+            return None  # what was said before belongs to an earlier time of the visit
+        return self.start + timedelta(minutes=minutes)
 
     @property
     def since(self) -> datetime | None:
@@ -94,15 +103,20 @@ def reserve(services: Services, req: func.HttpRequest) -> JoinToken:
     return token
 
 
-def threshold(services: Services, req: func.HttpRequest) -> Threshold:
+def link_of(services: Services, req: func.HttpRequest) -> Link:
     """As `reserve`, and 404 for a link that was revoked."""
     token = reserve(services, req)
     scope = services.directory.scope_of_connection(token.connection_id)
-    found = connection(scope, token.connection_id).value
-    visit = visit_key(scope, found.id, token.appointment_id)
-    presence = read_presence(scope, found.id, visit)
+    visit = visit_key(scope, token.connection_id, token.appointment_id)
+    presence = read_presence(scope, token.connection_id, visit)
     presence.require_current(token)
-    return Threshold(token, scope, found, visit, presence)
+    return Link(token, scope, visit, presence)
+
+
+def threshold(services: Services, req: func.HttpRequest) -> Threshold:
+    """As `link_of`, and 404 for a connection that is gone."""
+    link = link_of(services, req)
+    return Threshold(**vars(link), connection=connection(link.scope, link.token.connection_id).value)
 
 
 def doorway(services: Services, req: func.HttpRequest) -> Doorway:

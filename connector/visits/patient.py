@@ -15,7 +15,7 @@ from connector import clock, logs, web
 from connector.errors import ConnectorError, TransientError
 from connector.visits import ahead, times
 from connector.visits.calendar import calendar_entry
-from connector.visits.doorway import Doorway, doorway, here, language_of, seen, threshold
+from connector.visits.doorway import Doorway, doorway, here, language_of, link_of, seen
 from connector.visits.meeting import provision
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _join(services: Services, req: func.HttpRequest) -> func.HttpResponse:
 def _presence(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     """An open page says that somebody looks at it, and hears when to look again: a point read."""
     web.require_same_origin(req, services.settings.public_url)
-    open_page = threshold(services, req)
+    open_page = link_of(services, req)
     said = web.json_body(req)
     old = isinstance(said, dict) and said.get("browser") == "old"
     if not open_page.presence.text("opened_at") or (old and not open_page.presence.text("browser")):

@@ -17,7 +17,7 @@ from connector.regions import Region
 from connector.settings import Key
 from connector.tenants import Connection
 from connector.visits.calendar import calendar_entry
-from connector.visits.doorway import Threshold, stage_of
+from connector.visits.doorway import Doorway, Link, Threshold, stage_of
 from connector.visits.presence import Presence
 
 CLINIC = Connection(id="aabcdefgh", name="x", environment="production", fhir_base_url="https://fhir.example/r4/t",
@@ -35,7 +35,7 @@ def own_clock() -> Iterator[None]:
 def stage(now: datetime, start: datetime | None = START, end: datetime | None = END, **seen: Any) -> str:
     clock.install(lambda: now)
     token: Any = None
-    return stage_of(Threshold(token, token, CLINIC, "v", Presence(seen)), start, end)
+    return stage_of(Threshold(token, token, "v", Presence(seen), CLINIC), start, end)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_open_page_looks_again_when_something_changed_and_only_then() -> None
     token: Any = None
 
     def look(**seen: Any) -> str:
-        return Threshold(token, token, CLINIC, "v", Presence(seen)).look
+        return Link(token, token, "v", Presence(seen)).look
 
     waiting = {"joined_at": ago(5), "live": "on", "lobby": 1, "lobby_since": ago(4)}
     changes: list[dict[str, Any]] = [
@@ -97,6 +97,19 @@ def test_an_open_page_looks_again_when_something_changed_and_only_then() -> None
     ]  # fmt: skip
     assert len({look(**seen) for seen in changes}) == len(changes)
     assert look(**waiting) == look(**waiting, opened_at=ago(9), test="ok", tested_at=ago(8), roster="{}", staff=1)
+
+
+def test_how_late_is_of_this_time_of_the_visit_only() -> None:
+    token: Any = None
+
+    def expected(said: datetime) -> datetime | None:
+        seen = Presence({"late_minutes": 20, "late_at": said.isoformat()})
+        zone = ZoneInfo("America/Chicago")
+        return Doorway(token, token, "v", seen, CLINIC, "open", START, END, zone).expected
+
+    for said in START - timedelta(hours=4), START + timedelta(minutes=5):
+        assert expected(said) == START + timedelta(minutes=20)
+    assert expected(START - timedelta(days=1)) is None  # it was moved since
 
 
 # links

@@ -1,16 +1,19 @@
 """The patient's link through the running app: what opens, what does not, and what a page says when the EHR is down."""
 
 import copy
+import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+import azure.functions as func
 import pytest
 import requests
 
-from connector import tenants
+from connector import tenants, visits
+from connector.adapters import tables
 from connector.tenants import ConnectionPatch
 from connector.visits.meeting import visit_key
 from sandbox.cast import HARBOR
@@ -242,3 +245,33 @@ def test_what_an_administrator_typed_is_text_and_no_markup(
     configured(clinic_name='<script>alert(1)</script>"')
     page = shown(browser, token)
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_an_open_page_costs_one_point_read_a_poll_and_is_counted_once(
+    live: Live, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appointment = live.book("suri", in_minutes=10)
+    token, own = live.join_token(appointment), {"Sec-Fetch-Site": "same-origin"}
+    made = func.FunctionApp()
+    made.register_functions(visits.patient_blueprint(lambda: live.services))
+    poll = next(f.get_user_function() for f in made.get_functions() if f.get_function_name() == "patient_presence")
+    asked = func.HttpRequest("POST", "/", headers=own, route_params={"token": token}, body=b'{"browser": "fit"}')
+    first = json.loads(poll(asked).get_body())
+    key = visit_key(live.scope(), live.connection_id(), appointment)
+    row = live.table("Visits").get_entity(live.connection_id(), f"p.{key}")
+    assert row["opened_at"] and row["end"] > live.world.now().isoformat() and "browser" not in row
+    operations: list[str] = []
+    real = tables.Tables._run
+    monkeypatch.setattr(tables.Tables, "_run", lambda self, table, w: operations.append(table) or real(self, table, w))
+    reads = live.world.requests["cerner", "Appointment.read"]
+    assert json.loads(poll(asked).get_body()) == first == {"look": first["look"], "in_call": False}
+    assert operations == ["Visits"] and live.world.requests["cerner", "Appointment.read"] == reads
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"browser": ["old"]}', b'{"result": "fine"}', b"\xff"])
+def test_odd_reports_of_a_page_store_nothing(live: Live, browser: Browser, body: bytes) -> None:
+    token = live.join_token(live.book("suri", in_minutes=100))
+    with live.nothing_stored():
+        assert browser.post(f"/j/{token}/test", data=body).status_code in (400, 422)
+        for path in "test", "presence":
+            assert browser.send("POST", f"/j/{token}/{path}", data=b'{"result": "ok"}').status_code == 403
