@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint types fmt languages package infra-check doctor operate licences requirements clean
+.PHONY: help setup demo test chaos lint types fmt languages package infra-check doctor operate licences release requirements clean
 PY := .venv/bin/python
 
 help: ## Show what can be made
@@ -52,6 +52,9 @@ operate: setup ## Run an operator's command (GROUP=rg-name ARGS="erase CONNECTIO
 
 licences: setup ## Write docs/licences.md again, after a change of requirements
 	@$(PY) tools/licences.py
+
+release: setup ## Make a version of what is unreleased in CHANGELOG.md, commit and tag it (VERSION=1.2.3)
+	@$(PY) tools/release.py '$(VERSION)'
 
 UV := .cache/uv/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links
