@@ -122,6 +122,7 @@ def blueprints() -> list[func.Blueprint]:
         visits.clinician_blueprint(services),
         visits.actions_blueprint(services),
         visits.board_blueprint(services),
+        visits.board_alone_blueprint(services),
         visits.patient_blueprint(services),
         visits.patient_launch_blueprint(services),
         visits.patient_test_blueprint(services),

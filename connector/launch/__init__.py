@@ -1,7 +1,16 @@
 """SMART App Launch, visit sessions, Microsoft sign-in and user links."""
 
 from connector.launch.handoff import begin_hand_off, redeem_code
-from connector.launch.links import LinkedUser, UserLink, add_link, find_link, release_link, remove_link, user_links
+from connector.launch.links import (
+    LinkedUser,
+    UserLink,
+    add_link,
+    find_link,
+    is_linked,
+    release_link,
+    remove_link,
+    user_links,
+)
 from connector.launch.routes import blueprint as launch_blueprint
 from connector.launch.routes import redirect_uri
 from connector.launch.session import VisitSession, open_session
@@ -19,6 +28,7 @@ __all__ = [
     "begin_hand_off",
     "begin_staff_sign_in",
     "find_link",
+    "is_linked",
     "launch_blueprint",
     "open_session",
     "redeem_code",

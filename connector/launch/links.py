@@ -47,6 +47,12 @@ def user_links(scope: TenantScope, connection_id: str, *, limit: int = 50, after
     return Page(items, items[-1].id if len(rows) > limit else None)
 
 
+def is_linked(scope: TenantScope, connection_id: str, object_id: str) -> bool:
+    """Whether this Microsoft account belongs to some EHR user of the connection."""
+    where = ("object_id", object_id, f"{object_id}!")
+    return any(scope.tables.query(LINKS, connection_id, start="link.", end="link/", where=where, limit=1))
+
+
 def remove_link(scope: TenantScope, connection_id: str, link_id: str, actor: Actor) -> None:
     """An administrator takes a link away: at the next launch the EHR user may link another account.
 

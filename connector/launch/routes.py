@@ -141,7 +141,8 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
         # the state is spent and the code may be: only a new launch helps
         raise RefusedError(
             "launch.ehr_unavailable",
-            "Your EHR did not answer the sign-in. Close this page and open the visit from the chart again.",
+            "Your EHR did not answer the sign-in. Close this page and open the visit from the chart again. While the "
+            "EHR is down, the page /board of this site lists today's visits.",
             status=503,
             title="Please open it from the chart again",
             vendor_reference=error.vendor_reference,

@@ -19,6 +19,7 @@ class Upcoming:
     start: datetime
     end: datetime
     ref: str
+    department: str
 
     def appointment_id(self, scope: TenantScope, sealer: Sealer) -> str | None:
         """None when it was sealed by a key that is gone: the next scan seals it anew."""
@@ -28,7 +29,7 @@ class Upcoming:
 def upcoming(scope: TenantScope, connection_id: str, window: tuple[datetime, datetime]) -> dict[str, Upcoming]:
     """The live video visits that start in the window, by visit key: one storage operation a thousand."""
     return {
-        found.key: Upcoming(found.key, found.start, found.end, found.ref)
+        found.key: Upcoming(found.key, found.start, found.end, found.ref, found.department)
         for found in visits(scope, connection_id, window).values()
         if found.state == "live"
     }

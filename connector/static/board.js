@@ -20,14 +20,18 @@ export async function showBoard(ask, send, failed, { view, department }) {
   const banner = content.querySelector(".banner"); // a chart shows whose it is, always
   content.innerHTML = await answer.text();
   if (banner) content.prepend(banner);
-  const board = document.getElementById("board");
-  const mine = { send, failed, ahead: new Date(board.dataset.now) - Date.now() };
-  shown = mine;
+  watchBoard(send, failed);
   const choice = document.getElementById("department");
   if (choice) choice.addEventListener("change", () => {
     remember(choice.value);
     showBoard(ask, send, failed, { view, department: choice.value }).catch(failed);
   });
+}
+
+// Keeps the rows of the page live.
+export function watchBoard(send, failed) {
+  const mine = { send, failed, ahead: new Date(document.getElementById("board").dataset.now) - Date.now() };
+  shown = mine;
   paint(mine, rows().map((row) => JSON.parse(row.dataset.seen)));
   timer = setTimeout(look, SHOWN_MS, mine);
 }

@@ -3,6 +3,7 @@
 from connector.visits.actions import blueprint as actions_blueprint
 from connector.visits.ahead import blueprint as ahead_blueprint
 from connector.visits.board import blueprint as board_blueprint
+from connector.visits.board_alone import blueprint as board_alone_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
 from connector.visits.meeting import visit_key
 from connector.visits.organizers import counts as meetings_of_month
@@ -17,6 +18,7 @@ from connector.visits.webhooks import blueprint as webhooks_blueprint
 __all__ = [
     "actions_blueprint",
     "ahead_blueprint",
+    "board_alone_blueprint",
     "board_blueprint",
     "clinician_blueprint",
     "erase_visit",

@@ -16,6 +16,7 @@ from tests.guards.declared import Declared
 PUBLIC = "public"
 PAGE_BEARER = "bearer of a visit session"
 JOIN_TOKEN = "join token in the path"
+STAFF_ACCOUNT = "a Microsoft account that is linked with an EHR user"
 STAFF_TOKEN = "staff token in the path, and a Microsoft account of the hospital"
 PORTAL_COOKIE = "sealed cookie of the portal, whose row still stands"
 ENTRA_BEARER = "Entra bearer token"
@@ -28,6 +29,9 @@ AUTHENTICATION = {
     "jwks_connection": PUBLIC,
     "static_file": PUBLIC,
     "zz_home": PUBLIC,
+    "board_alone": STAFF_ACCOUNT,
+    "board_alone_status": STAFF_ACCOUNT,
+    "board_alone_join": STAFF_ACCOUNT,
     "staff_door": STAFF_TOKEN,
     "staff_door_join": STAFF_TOKEN,
     "graph_notifications": GRAPH_TOKENS,
