@@ -132,6 +132,13 @@ def test_a_configuration_is_taken_out_and_brought_in(admin: Admin) -> None:
     assert told(wrong)["code"] == "import.unknown_version"
 
 
+def test_each_kind_of_text_can_be_looked_at_before_it_is_sent(admin: Admin) -> None:
+    one, _ = made(admin)
+    shown = told(admin.ask("GET", f"{one}/messages/previews"))["previews"]
+    assert set(shown) == {"confirmation", "reminder", "change", "cancellation"}
+    assert all("Clinic" in kind["text"] and kind["segments"] >= 1 for kind in shown.values())
+
+
 def test_a_link_and_a_sender_are_removed(admin: Admin) -> None:
     one, etag = made(admin)
     launch.add_link(admin.scope, one.rpartition("/")[2], EhrUser("https://ehr.example", "Practitioner/1"), "oid")

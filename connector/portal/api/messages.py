@@ -44,6 +44,17 @@ class HoldRelease(BaseModel):
     """Send nothing of what is due now: after a restore it may have been sent already."""
 
 
+class MessagePreview(BaseModel):
+    text: str
+    segments: int
+    """Of the SMS, as carriers count and bill it."""
+
+
+class MessagePreviews(BaseModel):
+    previews: dict[str, MessagePreview]
+    """By kind, in the first language."""
+
+
 @api.operation("GET", "/messages/status", "Messages of every connection: counts, brakes, alarms")
 def messages_all(call: Call) -> Page[MessageStatus]:
     page = call.page((one.value.id, one.value) for one in tenants.connections(call.scope))
@@ -58,6 +69,16 @@ def messages_status(call: Call) -> MessageStatus:
 @api.operation("GET", f"{OF_ONE}/forecast", "Who would be texted in the next 24 hours: counts by hour, kind and rule")
 def messages_forecast(call: Call) -> Forecast:
     return messages.connection_forecast(call.scope, call.connection, clock.now())
+
+
+@api.operation("GET", f"{OF_ONE}/previews", "What each kind of text looks like, with a made-up visit")
+def messages_previews(call: Call) -> MessagePreviews:
+    found = call.connection
+    sender = tenants.sender(call.scope, found.sender_id) if found.sender_id else None
+    public_url = call.services.settings.public_url
+    shown = messages.previews(found, found.messages, sender, public_url, clock.now())
+    texts = {kind: MessagePreview(text=one.text, segments=one.segments) for kind, one in shown.items()}
+    return MessagePreviews(previews=texts)
 
 
 @api.operation("GET", f"{OF_ONE}/settings", "What patients are told, when, and who is left out")
