@@ -155,6 +155,13 @@ def test_the_registration_asks_for_the_permissions_that_are_checked() -> None:
         assert asked == set(microsoft.REQUIRED | microsoft.USED), path.name
 
 
+def test_microsoft_sends_people_back_to_routes_that_exist(declared: Mapping[str, Declared]) -> None:
+    script = (INFRA / "entra-app.sh").read_text("utf-8")
+    paths = set(re.findall(r"%s/([a-z/]+)", script))
+    assert len(paths) == 2
+    assert paths <= {one.route for one in declared.values() if "GET" in one.methods}
+
+
 def test_each_region_has_its_own_locations() -> None:
     places = json.loads((INFRA / "locations.json").read_text("utf-8"))
     assert set(places) == set(Region)
