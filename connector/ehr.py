@@ -51,6 +51,8 @@ class Appointment:
     has_virtual_room: bool
     """The EHR itself says it is a video visit (Cerner: a contained virtual meeting room)."""
     room_links: tuple[RoomLink, ...] = ()
+    service_names: tuple[tuple[str, str], ...] = ()
+    """What the EHR calls those codes."""
 
     def is_video(self, video_visit_types: frozenset[str]) -> bool:
         return self.has_virtual_room or not video_visit_types.isdisjoint(self.service_types)

@@ -42,7 +42,7 @@ class NumbersResource:
         """What was bought here; the hospitals' own numbers were there from the beginning."""
         known = self.world.owned_numbers.setdefault(self.region, {})
         for hospital in self.world.hospitals.values():
-            if hospital.region == self.region and hospital.sender_kind == "phone_number":
+            if hospital.region == self.region and hospital.sender_kind == "phone_number" and hospital.sender_value:
                 number = hospital.sender_value.removeprefix("+")
                 known.setdefault(number, self._entry(number, "US", "tollFree", "purchased"))
         return known

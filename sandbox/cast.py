@@ -1,4 +1,4 @@
-"""The two hospitals and everybody in them: invented people with distinctive values.
+"""The hospitals and everybody in them: invented people with distinctive values.
 
 Every id has at least eight digits and every name, number and date occurs nowhere else, so a test can search
 storage and logs for them. All telephone numbers are valid in their country's plan.
@@ -13,6 +13,7 @@ GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 
 _HARBOR_DOMAIN = "harborvalley.example"
 _NORDLYS_DOMAIN = "nordlysklinik.example"
+_CEDAR_DOMAIN = "cedarridge.example"
 
 HARBOR = Hospital(
     key="harbor",
@@ -118,4 +119,60 @@ NORDLYS = Hospital(
     ),
 )
 
+CEDAR = Hospital(
+    key="cedar",
+    name="Cedar Ridge Clinic",
+    region="americas",
+    time_zone="America/Denver",
+    contact_phone="+17206280140",
+    tid="b7a90e34-2c5d-4f68-81e3-d04c9a6f7b12",
+    ehr_tenant="c9d41f70-8e2b-4a63-b5f8-37a06d9ce481",
+    scopes_version="v1",
+    client_authentication="client_secret_basic",
+    sender_kind="phone_number",
+    sender_value="",
+    video_visit_types=("2581749611", "2581749645"),
+    departments=(
+        Department("Primary Care", ("21670138", "21670139"), "America/Denver"),
+        Department("Dermatology", ("21683504", "21683505"), "America/Denver"),
+        Department("Laboratory", ("21695720",), "America/Denver", configured=False),
+    ),
+    clinicians=(
+        Clinician("varga", "13094551", "ivarga27", "Vargashazy", "Ilonka",
+                  "e7c1d05a-9b34-4f82-a6d7-15f08c3b92e4", f"ilonka.vargashazy@{_CEDAR_DOMAIN}"),
+        Clinician("bello", "13094662", "sbello92", "Bellowayo", "Segunda",
+                  "f8d2e16b-0c45-4093-87e8-2601ad4c03f5", f"segunda.bellowayo@{_CEDAR_DOMAIN}"),
+        Clinician("thorne", "13094773", "mthorn46", "Thornequist", "Maelle",
+                  "09e3f27c-1d56-41a4-98f9-3712be5d1406", f"maelle.thornequist@{_CEDAR_DOMAIN}"),
+    ),
+    users=(
+        EntraUser("admin", "1af4038d-2e67-42b5-a90a-4823cf6e2517", f"it.admin@{_CEDAR_DOMAIN}",
+                  "Cedar Administrator", wids=(GLOBAL_ADMINISTRATOR,)),
+        EntraUser("second", "2b05149e-3f78-43c6-ba1b-5934d07f3628", f"second.admin@{_CEDAR_DOMAIN}",
+                  "Cedar Second Administrator", roles=("Connector.Configure",)),
+        EntraUser("ordinary", "3c1625af-4089-44d7-8b2c-6a45e1804739", f"front.desk@{_CEDAR_DOMAIN}",
+                  "Cedar Front Desk"),
+    ),
+    organizers=(
+        EntraUser("organizer1", "4d2736b0-519a-45e8-9c3d-7b56f291584a", f"visits1@{_CEDAR_DOMAIN}",
+                  "Cedar Ridge Visits 1"),
+    ),
+    patients=(
+        Person("marisol", "13308126", "60154028", "Echevallo", "Marisolina", "1979-04-12", "+17206280163",
+               "+17206280164", "+17206280165", "marisolina.e79@patientmail.example", "es", "female"),
+        Person("desmond", "13308237", "60154139", "Fairbrother", "Desmondo", "1963-10-08", "+13034710172",
+               "+13034710173", "+13034710174", "dfairbrother63@patientmail.example", "en", "male"),
+        Person("noor", "13308348", "60154240", "Haddadine", "Noorjahan", "1994-07-21", "+13034710181",
+               "+13034710182", "+13034710183", "noorjahan.h94@patientmail.example", "en", "female"),
+        Person("walter", "13308459", "60154351", "Kensingworth", "Walterius", "1951-01-30", "+17206280190",
+               "+17206280191", "+17206280192", "walterius.k51@patientmail.example", "en", "male"),
+        Person("tamika", "13308570", "60154462", "Lockhartson", "Tamikala", "1986-12-05", "+17206280136",
+               "+17206280137", "+17206280138", "tamikala.l86@patientmail.example", "en", "female"),
+    ),
+    connected=False,
+)
+"""Listed by the operator and nothing more: its administrator connects it in the portal."""
+
 HOSPITALS: tuple[Hospital, ...] = (HARBOR, NORDLYS)
+"""Connected when the sandbox starts."""
+EVERYBODY = (*HOSPITALS, CEDAR)

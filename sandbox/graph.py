@@ -159,8 +159,9 @@ def subscribed_skus() -> ResponseReturnValue:
 
 
 def _user(hospital: Hospital, oid: str) -> EntraUser:
-    """Only object ids of the token's own tenant name a user here."""
-    found = world.entra_user(oid)
+    """Object ids and user principal names of the token's own tenant name a user."""
+    named = next((user.oid for user in hospital.directory if user.upn.lower() == oid.lower()), oid)
+    found = world.entra_user(named)
     if found is None or found[0] != hospital:
         message = f"Resource '{oid}' does not exist."
         raise GraphError(404, "Request_ResourceNotFound", message)

@@ -27,7 +27,8 @@ class SeedError(RuntimeError):
 def configure(world: World, ca_bundle: Path, go_on: Callable[[], None] = lambda: None) -> None:
     """Both hospitals configured and registered. `go_on` is called before each request and may raise."""
     for hospital in world.hospitals.values():
-        _Api(world, hospital, ca_bundle, go_on).configure()
+        if hospital.connected:
+            _Api(world, hospital, ca_bundle, go_on).configure()
 
 
 class _Api:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox import acs, acs_email, certificates, entra, entra_tokens
 from sandbox.azurite import HOST_ACCOUNT, Azurite
-from sandbox.cast import HOSPITALS
+from sandbox.cast import EVERYBODY
 from sandbox.cerner import clients
 from sandbox.world import REGIONS, Ports
 
@@ -68,13 +68,13 @@ def listed_bases(ports: Ports) -> dict[str, list[str]]:
             for ehr_tenant in fhir_domains(hospital.key)
             for base in (ports.fhir_base, ports.patient_fhir_base)
         ]
-        for hospital in HOSPITALS
+        for hospital in EVERYBODY
     }
 
 
 def fhir_domains(hospital: str) -> list[str]:
     """EHR tenants of one hospital, production first."""
-    production = next(h.ehr_tenant for h in HOSPITALS if h.key == hospital)
+    production = next(h.ehr_tenant for h in EVERYBODY if h.key == hospital)
     return [production, TEST_DOMAIN] if hospital == "harbor" else [production]
 
 

@@ -22,7 +22,7 @@ from werkzeug.serving import BaseWSGIServer
 
 from sandbox import certificates, event_grid, seed, stamp, vendors
 from sandbox.azurite import Azurite
-from sandbox.cast import HOSPITALS
+from sandbox.cast import EVERYBODY
 from sandbox.cerner import appointments
 from sandbox.world import REGIONS, Ports, World
 
@@ -65,7 +65,7 @@ class Sandbox:
         self.app_log = self.work_dir / "app.log"
         self.app_environment_overrides: dict[str, str] = {}
         self.ports = _ports(self.work_dir / "ports.json", home_port)
-        self.world = World(HOSPITALS, self.ports, self.work_dir / "clock")
+        self.world = World(EVERYBODY, self.ports, self.work_dir / "clock")
         self._cancelled = cancelled or threading.Event()
         self._progress = progress
         self._servers: list[BaseWSGIServer] = []

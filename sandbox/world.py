@@ -128,6 +128,8 @@ class Hospital:
     users: tuple[EntraUser, ...]
     organizers: tuple[EntraUser, ...]
     patients: tuple[Person, ...]
+    connected: bool = True
+    """Configured when the sandbox starts; else it is left for somebody to do in the portal."""
 
     @property
     def directory(self) -> tuple[EntraUser, ...]:
@@ -291,7 +293,7 @@ class World:
             """How long a request without an answer is left open, unless the caller gives up before."""
             self.latency_s: dict[str, float] = {}
             """How long a vendor thinks about each request."""
-            self.consented = {hospital.tid for hospital in self.hospitals.values()}
+            self.consented = {hospital.tid for hospital in self.hospitals.values() if hospital.connected}
             """Entra tenants whose administrator has consented to the app."""
             self.access_policy = {user.oid for h in self.hospitals.values() for user in h.organizers}
             """Organizers under a Teams application access policy that names the app."""

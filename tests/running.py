@@ -93,6 +93,10 @@ class Live:
 
     # the app's own side
 
+    def twin(self) -> bootstrap.Services:
+        """Another process of the app as it runs now."""
+        return bootstrap.build(settings.load({**self.sandbox.environment, **self.sandbox.app_environment_overrides}))
+
     def scope(self, hospital: str = "harbor") -> TenantScope:
         return self.services.directory.scope(self.world.hospitals[hospital].tid)
 

@@ -7,6 +7,8 @@ everything else is for staff.
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -22,6 +24,11 @@ CONNECTOR = ROOT / "connector"
 PATIENT = ("templates/patient*.html", "templates/stop.html", "visits/patient*.py", "flood.py", "join_link.py",
            "messages/routes.py", "messages/lost_link.py")
 BOTH = ("web.py", "templates/base.html", "templates/error.html")
+SPOKEN = ("checks/texts_*.py", "checks/finding.py", "messages/health.py", "numbers/*.py", "tenants/*.py")
+"""Whose sentences pages show without a mark at each: refusals, faults and findings. Every constant that is a sentence
+(of two words or more) is one, but for docstrings; and the first argument of `Named`, a title."""
+_SENTENCE = re.compile(r"(?=.*[a-z]{2})[^\s\\]+( [^\s\\]+)+")
+_KEYWORDS = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2), "Named": (1,), "Text": (1,)}
 _JINJA = {"trimmed": "true", "newstyle_gettext": "true", "trim_blocks": "true", "lstrip_blocks": "true"}
 UNREVIEWED = "not yet reviewed by a native speaker"
 """In the first line of a catalogue, until somebody did and is named there instead."""
@@ -38,11 +45,14 @@ msgstr ""
 def strings(domain: str) -> Catalog:
     """What the source asks to be translated in a domain."""
     found = Catalog(domain=domain, fuzzy=False)
-    for path in sorted([*CONNECTOR.rglob("*.py"), *CONNECTOR.rglob("templates/*.html")]):
+    for path in sorted([*CONNECTOR.rglob("*.py"), *CONNECTOR.rglob("templates/**/*.html")]):
         name = path.relative_to(CONNECTOR).as_posix()
         if domain in _domains(name):
             for _, message, comments, _ in _extracted(path):
                 found.add(message, locations=[(f"connector/{name}", 0)], auto_comments=comments)
+            if domain == "portal" and any(fnmatch(name, pattern) for pattern in SPOKEN):
+                for message in _spoken(ast.parse(path.read_text("utf-8"))):
+                    found.add(message, locations=[(f"connector/{name}", 0)])
     return found
 
 
@@ -55,7 +65,20 @@ def _domains(name: str) -> tuple[str, ...]:
 def _extracted(path: Path) -> Iterator[tuple[int, str | tuple[str, ...], list[str], str | None]]:
     method, options = ("jinja2.ext:babel_extract", _JINJA) if path.suffix == ".html" else ("python", {})
     with path.open("rb") as source:
-        yield from extract(method, source, comment_tags=("For translators:",), options=options)
+        yield from extract(method, source, keywords=_KEYWORDS, comment_tags=("For translators:",), options=options)
+
+
+def _spoken(tree: ast.AST) -> Iterator[str]:
+    """Constants that are sentences, without docstrings and without parts of others."""
+    silent = set[int]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            silent.add(id(node.value))
+        elif isinstance(node, ast.JoinedStr):
+            silent |= {id(part) for part in ast.walk(node)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
+            if _SENTENCE.fullmatch(node.value):
+                yield node.value
 
 
 def read(path: Path, tag: str, domain: str) -> Catalog:

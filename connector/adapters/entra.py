@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 import jwt
 import requests
@@ -133,6 +134,11 @@ class Entra:
             directory_roles=names(claims, "wids"),
             authenticated_at=claims["auth_time"] if isinstance(claims.get("auth_time"), int) else None,
         )
+
+    def admin_consent_url(self, tenant_id: str, redirect_uri: str, state: str) -> str:
+        """Where an administrator of the tenant consents to every permission that the app registration lists."""
+        asked = {"client_id": self._client_id, "scope": GRAPH_SCOPE, "redirect_uri": redirect_uri, "state": state}
+        return f"{self._authority}/{tenant_id}/v2.0/adminconsent?{urlencode(asked)}"
 
     def app_token(self, tenant_id: str, scope: str = GRAPH_SCOPE) -> str:
         """Our own access token in a customer's tenant; MSAL keeps it until it expires.

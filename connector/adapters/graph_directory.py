@@ -1,4 +1,5 @@
-"""A tenant's directory as readiness asks for it: Teams licence, organizers' accounts, application access policy.
+"""A tenant's directory as set-up and readiness ask for it: country, Teams licence, organizers' accounts, application
+access policy.
 
 Source: Microsoft Graph v1.0 reference, "List subscribedSkus", "Get user" (accountEnabled, assignedPlans), "Get
 onlineMeeting" (by JoinWebUrl); "Product names and service plan identifiers for licensing".
@@ -25,11 +26,26 @@ class Account:
     has_teams: bool
 
 
+@dataclass(frozen=True)
+class Person:
+    object_id: str
+    name: str
+    username: str
+
+
 class GraphDirectory:
     """Raises what `GraphHttp.call` does."""
 
     def __init__(self, http: GraphHttp) -> None:
         self._http = http
+
+    def country(self, tenant_id: str) -> str | None:
+        """Where the organization says it is (ISO 3166-1)."""
+        response = self._http.call("GET", tenant_id, "/organization?$select=id,countryLetterCode")
+        listed = json_object(response).get("value")
+        first = listed[0] if isinstance(listed, list) and listed else None
+        found = first.get("countryLetterCode") if isinstance(first, dict) else None
+        return found.upper() if isinstance(found, str) and len(found) == 2 else None
 
     def has_teams_licence(self, tenant_id: str) -> bool:
         """Whether the tenant has any subscription in force that includes Teams."""
@@ -42,6 +58,18 @@ class GraphDirectory:
             for sku in listed
             if isinstance(sku, dict)
         )
+
+    def person(self, tenant_id: str, named: str) -> Person | None:
+        """Whom an object id or a user principal name names in the tenant."""
+        path = f"/users/{quote(named, safe='@')}?$select=id,displayName,userPrincipalName"
+        try:
+            found = json_object(self._http.call("GET", tenant_id, path))
+        except PermanentError as error:
+            if error.code == "graph.not_found":
+                return None
+            raise
+        said = [found.get(name) for name in ("id", "displayName", "userPrincipalName")]
+        return Person(*(value if isinstance(value, str) else "" for value in said))
 
     def account(self, tenant_id: str, object_id: str) -> Account | None:
         """None when there is no such account in the tenant."""

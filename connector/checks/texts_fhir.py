@@ -46,7 +46,7 @@ FHIR: dict[str, Named] = {
         "reached": Finding("pass", "", "The server at %(host)s answers."),
         "malformed": Finding(
             "fail", "you", "This is not a web address.",
-            "Enter the FHIR base URL as Oracle gave it to you, such as https://fhir-ehr.cerner.com/r4/<tenant>.",
+            "Enter the FHIR base URL as Oracle gave it to you: https://fhir-ehr.cerner.com/r4/ and your tenant's id.",
         ),
         "not_https": Finding(
             "fail", "you", "The address does not begin with https://.", "Enter the https address of the same server.",

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from connector import logs
 from connector.adapters.tables import Row
+from connector.languages import N_
 from connector.messages import brakes, lease
 from connector.messages.discover import overdue
 from connector.messages.health import MEANINGS, SenderFault, faults
@@ -153,7 +154,7 @@ def status(scope: TenantScope, connection: Connection, now: datetime) -> Message
         handed_over=deliveries["handed_over"],
         unreported=deliveries[""],
         undelivered=[
-            Undelivered(code=code, meaning=MEANINGS.get(code, "not delivered"), count=count)
+            Undelivered(code=code, meaning=MEANINGS.get(code, N_("not delivered")), count=count)
             for code, count in sorted((+reasons).items())
         ],
         sender_faults=faults(scope, connection.sender_id, now) if connection.sender_id else [],

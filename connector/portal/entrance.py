@@ -15,7 +15,8 @@ from urllib.parse import urlencode, urlsplit
 import azure.functions as func
 
 from connector import web
-from connector.errors import RefusedError
+from connector.errors import RefusedError, Text
+from connector.languages import N_, Language
 from connector.portal import session
 from connector.portal.access import may_configure, may_see_portal
 from connector.portal.session import PortalSession
@@ -32,6 +33,7 @@ class Visit:
     services: Services
     request: func.HttpRequest
     who: PortalSession
+    language: Language
     found: TenantScope | None
     """None until the tenant is pinned to a region; only the pages that come before ask."""
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -68,8 +70,18 @@ class Visit:
     def page(
         self, template: str, *, status: int = 200, cookies: tuple[str, ...] = (), **values: object
     ) -> func.HttpResponse:
-        shown: dict[str, Any] = {"who": self.who, "may_change": self.may_change, "path": self.path, **values}
-        return web.page(template, status=status, cookies=cookies, csp=None, **shown)
+        shown: dict[str, Any] = {"who": self.who, "may_change": self.may_change, "path": self.path, "say": self.say}
+        if self.found is not None:
+            shown["nav"] = next((one for one in NAVIGATION if self.path.startswith(one)), "/portal")
+        shown |= {"errors": {}, **values}
+        return web.page(template, status=status, cookies=cookies, csp=None, language=self.language, **shown)
+
+    def say(self, text: str) -> str:
+        """A text that was made elsewhere, in the reader's language."""
+        if not isinstance(text, Text):
+            return self.language.gettext(text)
+        values = {name: self.say(value) if isinstance(value, Text) else value for name, value in text.values.items()}
+        return self.language.gettext(text.template, **values)
 
     def go(self, path: str, *, cookies: tuple[str, ...] = (), **query: str) -> func.HttpResponse:
         """Redirect to one of our own pages."""
@@ -77,6 +89,7 @@ class Visit:
         return web.redirect(self.services.settings.public_url + path + asked, cookies=cookies)
 
 
+NAVIGATION = ("/portal/setup", "/portal/numbers", "/portal/history", "/portal/export")
 Page = Callable[[Visit], func.HttpResponse]
 
 
@@ -114,17 +127,18 @@ def enter(services: Services, req: func.HttpRequest, route: Route) -> func.HttpR
     writes = req.method == "POST"
     if writes:
         web.require_same_origin(req, services.settings.public_url)
+    language = web.language_of(req, "portal")
     who = session.held(req, services.sealer)
     scope = services.directory.find(who.tenant_id) if who else None
     if who is None or not _counts(who, scope, used=route.used):
-        return _signed_out(services, req, who)
+        return _signed_out(services, req, language, who)
     if not may_see_portal(who) or (writes and not may_configure(who)):
-        return web.page("portal/refused.html", status=403, who=who, writes=writes and may_see_portal(who))
+        return web.page("portal/refused.html", status=403, language=language, who=who)
     if services.settings.listed_bases(who.tenant_id) is None:
-        return web.page("portal/unlisted.html", status=403, who=who)
+        return web.page("portal/unlisted.html", status=403, language=language, who=who)
     if who.roles_age_s > (session.ROLES_LAST_S if writes else session.ROLES_FRESH_S):
-        return _signed_out(services, req, who) if writes else _to_sign_in(services, req, why="roles")
-    visit = Visit(services, req, who, scope, _own_form(req, who) if writes else {})
+        return _signed_out(services, req, language, who) if writes else _to_sign_in(services, req, why="roles")
+    visit = Visit(services, req, who, language, scope, _own_form(req, who) if writes else {})
     if scope is None and route.pinned:
         return visit.go("/portal/region")
     return route.page(visit)
@@ -140,22 +154,23 @@ def _own_form(req: func.HttpRequest, who: PortalSession) -> dict[str, str]:
     if not who.accepts(fields.pop("form", "")):
         raise RefusedError(
             "portal.form_unknown",
-            "This form was opened under another sign-in, so nothing was changed. Open the page again.",
+            N_("This form was opened under another sign-in, so nothing was changed. Open the page again."),
             status=403,
-            title="Please open the page again",
+            title=N_("Please open the page again"),
         )
     return fields
 
 
-def _signed_out(services: Services, req: func.HttpRequest, who: PortalSession | None) -> func.HttpResponse:
+def _signed_out(
+    services: Services, req: func.HttpRequest, language: Language, who: PortalSession | None
+) -> func.HttpResponse:
     """A page is shown after signing in; a form waits here, with what was typed, to be sent again."""
     if req.method != "POST":
         return _to_sign_in(services, req)
     kept = {name: value for name, value in web.form(req).items() if not name.startswith("secret")}
     mine = who is not None and who.accepts(kept.get("form", ""))
-    return web.page(
-        "portal/again.html", status=401, who=who, action=urlsplit(req.url).path, fields=kept if mine else None
-    )
+    shown = {"who": who, "action": urlsplit(req.url).path, "fields": kept if mine else None}
+    return web.page("portal/again.html", status=401, language=language, csp=None, **shown)
 
 
 def _to_sign_in(services: Services, req: func.HttpRequest, **why: str) -> func.HttpResponse:

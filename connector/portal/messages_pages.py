@@ -14,7 +14,10 @@ from pydantic import ValidationError
 
 from connector import clock, messages, tenants
 from connector.errors import RefusedError
+from connector.languages import N_
+from connector.portal import forms
 from connector.portal.entrance import Route, Visit
+from connector.portal.settings import meanwhile
 from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
 
 KINDS = ("confirmation", "reminder", "change", "cancellation")
@@ -22,12 +25,12 @@ _SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "replies"
 _NUMBERS = ("daily_cap", "minor_age")
 _LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numbers", "allowed_addresses")
 _NOTES = {
-    "settings": "The settings are saved.",
-    "on": "Messages are on. Visits of the next eight days that were booked before get no confirmation.",
-    "off": "Messages are off.",
-    "pause": "Paused: what comes due waits.",
-    "resume": "Sending goes on.",
-    "release": "Released: what still waits is sent now, if the EHR still says the same.",
+    "settings": N_("The settings are saved."),
+    "on": N_("Messages are on. Visits of the next eight days that were booked before get no confirmation."),
+    "off": N_("Messages are off."),
+    "pause": N_("Paused: what comes due waits."),
+    "resume": N_("Sending goes on."),
+    "release": N_("Released: what still waits is sent now, if the EHR still says the same."),
 }
 
 
@@ -40,12 +43,13 @@ def show(visit: Visit) -> func.HttpResponse:
     try:
         _act(visit.scope, found, visit.actor, done, visit.fields)
     except ValidationError as error:
-        return _page(visit, found, status=422, typed=visit.fields, errors=tenants.faults(error))
+        return _page(visit, found, status=422, typed=visit.fields, errors=_placed(tenants.faults(error)))
     except RefusedError as error:
         if not error.details and error.status != 412:
             raise
-        errors = error.details or {"": str(error.message)}
-        return _page(visit, found, status=error.status, typed=visit.fields, errors=errors)
+        errors = _placed(error.details) or {"": error.message}
+        present = tenants.connection(visit.scope, found.value.id)
+        return _page(visit, present, status=error.status, typed=visit.fields, errors=errors)
     return visit.go(visit.path, done=done)
 
 
@@ -72,7 +76,15 @@ def _act(
             messages.forget_due(scope, connection, now)
         messages.release(scope, connection, fields["kind"], now, actor)
     else:
-        raise RefusedError("portal.unknown_action", "This form is not complete. Please open the page again.")
+        raise RefusedError("portal.unknown_action", N_("This form is not complete. Please open the page again."))
+
+
+def _placed(details: Mapping[str, str]) -> dict[str, str]:
+    """Messages at the fields of the form."""
+    texts = {f"texts.{kind}": f"text_{kind}" for kind in KINDS}
+    bare = {path.removeprefix("messages."): said for path, said in details.items()}
+    named = {texts.get(path, path): said for path, said in bare.items()}
+    return forms.on_fields(named, (*_LISTS, *_NUMBERS, *texts.values()))
 
 
 def _typed(connection: tenants.Connection, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -106,6 +118,7 @@ def _page(
         "portal/messages.html",
         status=status,
         connection=found.value,
+        tab="messages",
         etag=found.etag,
         state=messages.connection_status(scope, found.value, now),
         forecast=messages.connection_forecast(scope, found.value, now),
@@ -114,6 +127,7 @@ def _page(
         previews=messages.previews(found.value, found.value.messages, _sender(scope, found.value), public_url, now),
         note=note,
         errors=errors or {},
+        **meanwhile(visit, found.value.id, status),
         lasted=lambda seconds: str(timedelta(seconds=seconds)),
     )
 

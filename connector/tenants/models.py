@@ -60,7 +60,7 @@ def _known_zone(value: str) -> str:
 
 def _plain_address(value: str) -> str:
     if not _ADDRESS.fullmatch(value):
-        raise ValueError("must be an address such as https://fhir-ehr.cerner.com/r4/<tenant>")
+        raise ValueError("must be an address such as https://fhir-ehr.cerner.com/r4/ and the tenant's id")
     return value.rstrip("/")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from connector.adapters.queues import Queues
 from connector.adapters.tables import Row, RowExists, Tables
-from connector.errors import PermanentError, RefusedError
+from connector.errors import PermanentError, RefusedError, Text
 from connector.keys import CONNECTION_ID, Wrapper, index
 from connector.regions import Region, region_of
 from connector.settings import Settings
@@ -125,7 +125,9 @@ class Directory:
         if scope.region is not region:
             raise RefusedError(
                 "tenant.region_fixed",
-                f"Your organization's data is pinned to {scope.region}; the region can not change.",
+                Text(
+                    "Your organization's data is pinned to %(region)s; the region can not change.", region=scope.region
+                ),
                 status=409,
                 title="Region is fixed",
             )

@@ -24,7 +24,7 @@ ROOMS = ("Patient Virtual Meeting Room", "Provider Virtual Meeting Room")
 _SERVICES: dict[Kind, str] = {
     "native": "Video Visit", "type": "Telehealth Follow Up", "ordinary": "Office Visit",
 }
-_FIRST_IDS = {"harbor": (51502301, 97990321), "nordlys": (82406117, 90817443)}
+_FIRST_IDS = {"harbor": (51502301, 97990321), "nordlys": (82406117, 90817443), "cedar": (61730259, 93452108)}
 """First Appointment and first Encounter of each hospital; the next ones follow at a distance."""
 _STEP = 7
 _OTHER_VENDOR = "https://visit.example.org"

@@ -32,10 +32,11 @@ def test_an_administrator_sees_the_own_tenant_alone(browser: Browser) -> None:
     assert browser.sign_in(ADMIN.oid).status_code == 303
     page = browser.get("/portal")
     assert page.status_code == 200
-    assert "Harbor Valley Health" in page.text and HARBOR.sender_value in page.text
-    assert "/provider" in page.text and "SMART launch URI" in page.text
-    for theirs in NORDLYS.name, NORDLYS.sender_value, NORDLYS.ehr_tenant, "secret":
-        assert theirs not in page.text
+    assert "Harbor Valley Health" in page.text
+    shown = page.text + browser.get("/portal/setup/finish").text + browser.get("/portal/numbers").text
+    assert HARBOR.sender_value in shown and "/provider" in shown and "SMART launch URI" in shown
+    for theirs in NORDLYS.name, NORDLYS.sender_value, NORDLYS.ehr_tenant, "sandbox-provider-secret":
+        assert theirs not in shown
 
 
 @pytest.mark.parametrize("oid", [ORDINARY.oid, HARBOR.clinicians[0].entra_oid, NORDLYS.organizers[0].oid])
@@ -57,10 +58,10 @@ def test_a_tenant_that_is_not_listed_is_told_what_to_send_to_whom(
         page = browser.get("/portal")
     assert page.status_code == 403
     assert "not on the list yet" in page.text and STRANGER.tid in page.text
-    assert "operator" in page.text
+    assert "Whoever operates this service" in page.text
 
 
-@pytest.mark.parametrize("path", ["/x", "/portal/x", "/launch", "/launch/callback/x", "/j", "/j/", "/visits/",
+@pytest.mark.parametrize("path", ["/x", "/portal/x", "/launch", "/launch/callback/x", "/j/a/b", "/visits/",
                                   "/api/v2",
                                   "/static/x.js", "/static/..%2fsettings.py", "/static/%2e%2e/settings.py", "/admin/x",
                                   "/%00", "/%ff", "/wp-login.php", "//evil.example"])

@@ -39,7 +39,7 @@ class Told:
 
     def tell_everything(self) -> None:
         """Both hospitals, and then a message on its way, seen in storage while it waits and while it is claimed."""
-        for hospital in self.sandbox.world.hospitals:
+        for hospital in self.sandbox.world.registrations:
             self.tell(hospital)
         if not self.rows_on_the_way:
             story = Story(self.sandbox, self._browser, "nordlys", self.heard)

@@ -65,7 +65,14 @@ class Visitor:
         self._heard.secrets |= {cookie["value"] for cookie in self.context.cookies([self._app]) if cookie["value"]}
         self.context.close()
 
-    def look(self, title: str, *, status: int = 200, widths: tuple[int, ...] = (), page: Page | None = None) -> str:
+    def look(
+        self,
+        title: str | re.Pattern[str],
+        *,
+        status: int = 200,
+        widths: tuple[int, ...] = (),
+        page: Page | None = None,
+    ) -> str:
         """Check the page that is shown, as it came and as it stands now; its text."""
         page = page or self.page
         expect(page).to_have_title(title)

@@ -89,15 +89,20 @@ class Story:
         admin.look("Teams EHR connector", widths=EVERY_WIDTH)
         admin.page.get_by_role("link", name="Sign in to the configuration portal").click()
         self.pick(admin.page, self.hospital.users[0].name)
-        expect(admin.page.get_by_role("heading", name="Configuration", exact=True)).to_be_visible()
-        text = admin.look("Configuration portal", widths=EVERY_WIDTH)
-        hospital = self.hospital
-        shown = [hospital.name, hospital.region, hospital.departments[0].name, hospital.sender_value]
+        expect(admin.page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+        text = admin.look("Overview", widths=EVERY_WIDTH)
+        hospital, of_connection = self.hospital, f"portal/connections/{self.registration.connection}"
+        for path in [*(f"{of_connection}/{tab}" for tab in ("records", "departments", "history")), "portal/numbers"]:
+            admin.page.goto(f"{self.app}/{path}")
+            text += admin.look(re.compile(".+"), widths=EVERY_WIDTH)
+            text += " ".join(field.input_value() for field in admin.page.locator("input[type=text]").all())
+        shown = [hospital.name, hospital.departments[0].name, hospital.sender_value]
         shown += [self.registration.provider_launch_url, self.registration.patient_launch_url]
         shown += [self.registration.redirect_uri, *self.hospital.departments[0].location_ids]
         assert [value for value in shown if value not in text] == []
-        other = next(one for one in self.world.hospitals.values() if one is not self.hospital)
-        assert other.name not in text and self.world.registrations[other.key].connection not in text
+        for other in self.world.hospitals.values():
+            if other is not hospital:
+                assert other.name not in text and other.tid not in text
 
     def ordinary_user_is_refused(self) -> None:
         user = self.visitor()

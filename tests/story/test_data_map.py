@@ -19,6 +19,7 @@ RARE = {
     r"Configuration operation\.[^.]+",  # a number is bought
     r"Configuration quota\.numbers",
     r"Configuration checks\.[^.]+",  # the timer's turn comes when it comes
+    r"Configuration checklist\.[^.]+",  # somebody noted a date; tests/portal stores one
     r"Configuration credential\.[^.]+\.[^.]+",  # a tenant with credentials of its own; tests/tenants stores one
     r"Visits w\.[^.]+",  # a visit waits for a second look: cancelled or vanished
     r"Visits b\.counts",  # the volume of told messages

@@ -22,6 +22,7 @@ _ROOM_OF: dict[str, Literal["patient", "provider"]] = {
     "patient virtual meeting room": "patient",
     "provider virtual meeting room": "provider",
 }
+_TYPES = "/codeSet/14249"
 _MRN = ("http://terminology.hl7.org/CodeSystem/v2-0203", "MR")
 _REMINDER = ("http://terminology.hl7.org/CodeSystem/communication-topic", "appointment-reminder")
 _PREFERENCE = "/StructureDefinition/communication-preference"
@@ -37,7 +38,7 @@ _APPOINTMENT: Shape = {
     "status": str,
     "start": str,
     "end": str,
-    "serviceType": [{"coding": [_CODING]}],
+    "serviceType": [{"coding": [{**_CODING, "display": str}], "text": str}],
     "contained": [
         {
             "resourceType": Always("HealthcareService"),
@@ -95,7 +96,8 @@ def appointment(raw: Any, base: str) -> tuple[ehr.Appointment, list[str]]:
         patient_ids=tuple(actors["Patient"]),
         practitioner_ids=tuple(actors["Practitioner"]),
         location_ids=tuple(actors["Location"]),
-        service_types=tuple(code for system, code in _codes(model.serviceType) if system.endswith("/codeSet/14249")),
+        service_types=tuple(code for system, code in _codes(model.serviceType) if system.endswith(_TYPES)),
+        service_names=tuple(_names(model.serviceType)),
         has_virtual_room=any(True for _ in _rooms(model.contained)),
         room_links=tuple(
             ehr.RoomLink(
@@ -199,6 +201,14 @@ def _codes(concepts: Any) -> Iterable[tuple[str, str]]:
         for coding in concept.coding or ():
             if coding.code:
                 yield coding.system or "", coding.code
+
+
+def _names(concepts: Any) -> Iterable[tuple[str, str]]:
+    for concept in concepts or ():
+        for coding in concept.coding or ():
+            name = coding.display or concept.text
+            if coding.code and name and (coding.system or "").endswith(_TYPES):
+                yield coding.code, name
 
 
 def _instant(value: Any, path: str, dropped: list[str]) -> datetime | None:

@@ -1,0 +1,160 @@
+"""The whole set-up in Chromium, from nothing to a number that texts: by mouse, by keyboard alone, without scripts, in
+both languages, with the page reloaded at every step and the app killed on the way."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from connector import tenants
+from connector.languages import Language
+from sandbox.world import Hospital
+from tests.portal import newcomers
+from tests.portal.wizard import Administrator
+from tests.running import Live
+from tests.story.pages import DESKTOP, EVERY_WIDTH, Heard, Visitor
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def hospitals(live: Live) -> Iterator[dict[str, Hospital]]:
+    with newcomers.listed(live, "mouse", "keys", "plain") as made:
+        live.world.provisioning_s = 0
+        yield made
+        live.world.provisioning_s = 20
+
+
+def configured(live: Live, hospital: Hospital) -> tuple[tenants.Connection, tenants.Sender]:
+    """What the wizard left behind, read from storage by another process of the app."""
+    services = live.twin()
+    scope = services.directory.scope(hospital.tid)
+    (connection,), (sender,) = tenants.connections(scope), tenants.senders(scope)
+    assert {consent.kind for consent in tenants.consents(scope)} == {"send_sms", "patients_agreed"}
+    assert {consent.by for consent in tenants.consents(scope)} == {hospital.users[0].oid}
+    return connection.value, sender
+
+
+def check(live: Live, hospital: Hospital, number: str, launch: str) -> None:
+    connection, sender = configured(live, hospital)
+    assert (connection.fhir_base_url, connection.environment, connection.release_confirmed) == (
+        live.world.ports.fhir_base(hospital.ehr_tenant), "production", True)
+    assert (connection.clinic_name, connection.contact_phone) == (hospital.name, hospital.contact_phone)
+    assert (sender.value, connection.sender_id) == (number, sender.id)
+    assert launch == f"{live.app}/launch/{connection.id}/provider"
+
+
+def test_by_mouse_with_reloads_and_restarts(live: Live, chromium: Browser, hospitals: dict[str, Hospital]) -> None:
+    hospital = hospitals["mouse"]
+    visitor = Visitor(chromium, live.app, set(), Heard(), outages=True)
+    page = visitor.page
+
+    def reload_and_look() -> None:
+        """The same page again: nothing is lost. Then axe, HTML and headers, on a desk and on a phone."""
+        if not page.url.startswith(live.app):
+            return
+        if "found" not in page.content():  # what was validated is an answer to a form
+            page.reload()
+        visitor.look(re.compile(".+"), widths=EVERY_WIDTH)
+
+    def die_and_wait() -> None:
+        """The app is killed while the number comes; whoever comes back goes on."""
+        live.sandbox.restart_app()
+        page.goto(f"{live.app}/portal/setup/sms")
+        found = page.get_by_role("link", name="Follow it")
+        if found.count():
+            found.click()
+        else:
+            page.go_back()
+
+    admin = Administrator(live, hospital, page, between=reload_and_look)
+    admin.sign_in()
+    admin.begin()
+    live.sandbox.restart_app()
+    page.goto(f"{live.app}/portal/setup")
+    expect(page.get_by_role("heading", name="Add a FHIR base URL")).to_be_visible()
+    admin.add_base()
+    live.sandbox.restart_app()
+    page.goto(f"{live.app}/portal/setup")  # where one left off
+    expect(page.get_by_role("heading", name="1. Two consents")).to_be_visible()
+    admin.consent()
+    number = admin.generate(wait=die_and_wait)
+    live.sandbox.restart_app()
+    page.goto(f"{live.app}/portal/setup")
+    expect(page.get_by_role("heading", name="Link a phone number to each")).to_be_visible()
+    admin.link()
+    launch = admin.finish()
+    visitor.look("Overview", widths=EVERY_WIDTH)
+    check(live, hospital, number, launch)
+    assert len(live.world.owned_numbers["americas"]) == len(set(live.world.owned_numbers["americas"]))
+    assert admin.actions < 40
+    visitor.close()
+
+
+def test_in_korean_by_keyboard_alone(live: Live, chromium: Browser, hospitals: dict[str, Hospital]) -> None:
+    context = chromium.new_context(
+        ignore_https_errors=True, locale="ko-KR", viewport={"width": DESKTOP, "height": 800}
+    )
+    page = context.new_page()
+    untranslated: set[str] = set()
+
+    def read() -> None:
+        if page.url.startswith(live.app):
+            untranslated.update(not_korean(page))
+
+    admin = Administrator(
+        live, hospitals["keys"], page, Language("portal", "ko"), by_keyboard=True, between=read
+    )
+    admin.sign_in()
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    admin.begin()
+    admin.add_base()
+    admin.consent()
+    number = admin.generate()
+    admin.link()
+    launch = admin.finish()
+    check(live, hospitals["keys"], number, launch)
+    assert untranslated == set()
+    context.close()
+
+
+_TEXTS = """() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), around = walker.currentNode.parentElement;
+    const named = "[translate=no], [lang]:not(html), code, script, noscript, time, option";
+    if (text && !around.closest(named)) found.push(text);
+  }
+  return found;
+}"""
+_BRANDS = re.compile(
+    r"Teams EHR connector|Microsoft( 365| Entra| Teams)?|Oracle( Health)?|Cerner|Azure|Teams|FHIR|SMART|SMS|URL|URI|"
+    r"JSON|JWKS|PKCE|"
+    r"code Console|PowerChart|EHR|R4|HTTP|S256|v[12]|https?|UTC|ID|Appointment|Patient")
+
+
+def not_korean(page: Any) -> set[str]:
+    """Texts of the page with a Latin word in them that is no name, and without one Korean letter."""
+    return {
+        text
+        for text in page.evaluate(_TEXTS)
+        if re.search("[a-z]{3}", _BRANDS.sub("", text)) and not re.search("[가-힣]", text)
+    }
+
+
+def test_without_scripts(live: Live, chromium: Browser, hospitals: dict[str, Hospital]) -> None:
+    context = chromium.new_context(
+        ignore_https_errors=True, java_script_enabled=False, viewport={"width": DESKTOP, "height": 800}
+    )
+    admin = Administrator(live, hospitals["plain"], context.new_page())
+    admin.sign_in()
+    admin.begin()
+    admin.add_base()
+    admin.consent()
+    number = admin.generate()
+    admin.link()
+    check(live, hospitals["plain"], number, admin.finish())
+    context.close()
