@@ -138,3 +138,16 @@ def test_without_a_list_only_the_launch_and_visit_pages_leave_the_frame_to_the_l
             assert "frame-ancestors 'none'" in browser.get(path).headers["Content-Security-Policy"]
     for path in "frame.js", "cerner-smart-embeddable-lib-1.7.0.min.js", "cerner-smart-embeddable-lib-1.7.0.LICENSE.txt":
         assert browser.get(f"/static/{path}").status_code == 200
+
+
+def test_a_patient_in_a_portals_frame_goes_on_in_a_window(live: Live, context: BrowserContext) -> None:
+    live.book("suri")
+    page = context.new_page()
+    with framers(live, CERNER):
+        page.goto(f"{CERNER}/portal")
+        page.evaluate("url => { document.querySelector('iframe').src = url }",
+                      live.launch_url(persona="patient", patient="suri"))
+        with context.expect_page() as opened:
+            page.frame_locator("iframe").get_by_role("link", name="Open your video visit").click()
+    expect(opened.value).to_have_title("Video visit")
+    assert opened.value.evaluate("() => window.opener") is None

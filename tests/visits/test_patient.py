@@ -16,8 +16,11 @@ from connector import tenants, visits
 from connector.adapters import tables
 from connector.tenants import ConnectionPatch
 from connector.visits.meeting import visit_key
+from sandbox import graph
 from sandbox.cast import HARBOR
 from sandbox.cerner import appointments
+from sandbox.graph_access import GraphError
+from sandbox.world import Meeting
 from tests.running import Browser, Live
 from tests.tenants.stamp import ACTOR, race
 from tests.visits.conftest import LobbyLeft
@@ -119,6 +122,29 @@ def test_looking_is_not_joining_and_joining_is_one_tap(live: Live, browser: Brow
     assert grown == {("Visits", "o"): 1, ("Visits", "p"): 1}
     with live.nothing_stored():
         assert joined(browser, token).headers["Location"] == answer.headers["Location"]
+
+
+def test_the_teams_app_and_a_second_device_come_to_the_same_meeting(live: Live, browser: Browser) -> None:
+    token = live.join_token(live.book("suri"))
+    by_browser = joined(browser, token).headers["Location"]
+    by_app = browser.post(f"/j/{token}/join", data={"with": "app"}).headers["Location"]
+    plain = {meeting.body["joinWebUrl"] for meeting in live.world.meetings.values()}
+    assert by_app in plain and by_browser not in plain
+    assert joined(Browser(live), token).headers["Location"] == by_browser
+
+
+def test_without_a_browser_page_of_teams_the_plain_address_serves(live: Live, browser: Browser) -> None:
+    token, real = live.join_token(live.book("suri")), graph._meeting
+
+    def forbidden(oid: str, meeting_id: str, roles: tuple[str, ...]) -> Meeting:
+        if "VirtualAppointment.Read.All" in roles:
+            raise GraphError(403, "Forbidden", "not offered here")
+        return real(oid, meeting_id, roles)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "_meeting", forbidden)
+        answer = joined(browser, token)
+    assert answer.headers["Location"] in {meeting.body["joinWebUrl"] for meeting in live.world.meetings.values()}
 
 
 def test_twenty_taps_at_once_are_one_meeting(live: Live) -> None:
