@@ -85,6 +85,15 @@ def create_app(world: World) -> flask.Flask:  # noqa: C901 - counts every handle
             "phone.html", hospital=hospital, person=person, messages=_messages(world, person), mail=_mail(world, person)
         )
 
+    @app.post("/phone/<hospital_key>/<person_key>/reply")
+    def reply(hospital_key: str, person_key: str) -> ResponseReturnValue:
+        """A text from this phone to the hospital's number."""
+        hospital = world.hospitals.get(hospital_key) or flask.abort(404)
+        person = next((p for p in hospital.patients if p.key == person_key), None) or flask.abort(404)
+        text = flask.request.form.get("text", "")
+        control.inbound(world, {"from": person.mobile, "to": hospital.sender_value, "text": text})
+        return flask.redirect(f"/phone/{hospital_key}/{person_key}", 303)
+
     @app.get("/mail/<mail_id>")
     def mail_body(mail_id: str) -> ResponseReturnValue:
         """One e-mail as a mail program shows its HTML, in a frame: no script, no picture from elsewhere."""

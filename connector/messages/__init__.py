@@ -13,7 +13,7 @@ from connector.messages.lost_link import blueprint as lost_link_blueprint
 from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
 from connector.messages.optouts import record as record_opt_out
-from connector.messages.previews import previews
+from connector.messages.previews import email_previews, previews
 from connector.messages.register import regenerated, was_moved
 from connector.messages.routes import blueprint as routes_blueprint
 from connector.messages.routes import configured
@@ -38,6 +38,7 @@ __all__ = [
     "configured",
     "connection_forecast",
     "connection_status",
+    "email_previews",
     "events_blueprint",
     "forget_due",
     "international",

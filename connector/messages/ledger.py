@@ -153,7 +153,8 @@ class Claim:
     @classmethod
     def of(cls, row: Row) -> Claim:
         _, at, claim_id = row.key.split(".")
-        items = tuple(Item(Message.of(key, facts), *more) for key, facts, *more in json.loads(row.text("items")))
+        stored = json.loads(row.text("items"))
+        items = tuple(Item(Message.of(key, facts), *more[:5]) for key, facts, *more in stored)
         return cls(claim_id, datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC), items, row.etag)
 
 

@@ -109,6 +109,8 @@ def send_link(
     except AmbiguousError:
         return _noted(letter, taken, "uncertain")
     except ConnectorError as error:
+        if error.code != "link.limit":
+            limits.give_back(scope, [_ask(letter)], clock.now())
         _note(letter, taken, "failed", error.code)
         raise _refused_by_vendor(error) from None
     return _noted(letter, taken, "sent", message_id)
@@ -183,14 +185,17 @@ def _take(letter: _Letter) -> Row | OneOff:
 
 def _reserve(letter: _Letter) -> None:
     """Raises RefusedError over a limit, TransientError when nothing can be reserved: then nothing may be sent."""
-    ask = limits.Ask(f"m.{letter.visit}..{letter.rule.partition('.')[0]}.0", letter.contact.to, letter.by)
     try:
-        rules = limits.reserve(letter.scope, [ask], clock.now())
+        rules = limits.reserve(letter.scope, [_ask(letter)], clock.now())
     except AmbiguousError:
         raise TransientError("messages.not_reserved") from None
     if rules:
         logs.event("messages.one_off_limited", connection=letter.connection.id, rule=next(iter(rules.values())))
         raise _refused("limit", "Enough was sent for today. Please call instead.", status=429)
+
+
+def _ask(letter: _Letter) -> limits.Ask:
+    return limits.Ask(f"m.{letter.visit}..{letter.rule.partition('.')[0]}.0", letter.contact.to, letter.by)
 
 
 def _send(services: Services, letter: _Letter, taken: Row, words: Words, language: str | None) -> str:

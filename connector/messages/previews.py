@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
+from connector.messages.email_text import compose_email
 from connector.messages.text import Preview, Words, preview
 from connector.tenants import Connection, MessageSettings, Sender
+
+if TYPE_CHECKING:
+    from connector.adapters.acs_email import Email
 
 _TOKEN = "a" + "x" * 39
 RULES = {"confirmation": "confirmation.new", "change": "change.moved", "cancellation": "cancellation.cancelled"}
@@ -15,7 +20,27 @@ def previews(
     connection: Connection, settings: MessageSettings, sender: Sender | None, public_url: str, now: datetime
 ) -> dict[str, Preview]:
     """By kind, in the first language; a reminder as its shortest lead says it."""
-    words = Words(
+    words = _words(connection, sender, public_url, now)
+    return {kind: preview(rule, words, settings) for kind, rule in _rules(settings).items()}
+
+
+def email_previews(
+    connection: Connection, settings: MessageSettings, public_url: str, now: datetime
+) -> dict[str, Email]:
+    """The same as e-mails; none where the connection sends none."""
+    if "email" not in settings.channels:
+        return {}
+    words = _words(connection, None, public_url, now)
+    stop = f"{words.link}/stop"
+    return {kind: compose_email(rule, words, settings, stop) for kind, rule in _rules(settings).items()}
+
+
+def _rules(settings: MessageSettings) -> dict[str, str]:
+    return RULES | {"reminder": f"reminder.{min(settings.reminder_leads_minutes, default=15)}"}
+
+
+def _words(connection: Connection, sender: Sender | None, public_url: str, now: datetime) -> Words:
+    return Words(
         clinic=connection.clinic_name,
         start=(now + timedelta(days=1)).replace(minute=30),
         zone=connection.departments[0].time_zone if connection.departments else "UTC",
@@ -23,5 +48,3 @@ def previews(
         phone=connection.contact_phone,
         sender=sender.kind if sender else "alphanumeric",
     )
-    rules = RULES | {"reminder": f"reminder.{min(settings.reminder_leads_minutes, default=15)}"}
-    return {kind: preview(rule, words, settings) for kind, rule in rules.items()}

@@ -83,7 +83,7 @@ class Awaiting:
 
     @classmethod
     def of(cls, row: Row) -> Awaiting:
-        sent = tuple(Sent(*one) for one in json.loads(row.text("sent")))
+        sent = tuple(Sent(*one[:4]) for one in json.loads(row.text("sent")))
         return cls(row, datetime.fromisoformat(row.text("at")), row.number("looked"), sent)
 
     def stored(self) -> Row:

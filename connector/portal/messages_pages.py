@@ -125,6 +125,7 @@ def _page(
         settings=shown,
         kinds=KINDS,
         previews=messages.previews(found.value, found.value.messages, _sender(scope, found.value), public_url, now),
+        email_previews=messages.email_previews(found.value, found.value.messages, public_url, now),
         note=note,
         errors=errors or {},
         **meanwhile(visit, found.value.id, status),

@@ -1,5 +1,6 @@
 """Planned messages by e-mail: for whom, how fast, once, and stopped when told."""
 
+import random
 import re
 import secrets
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from connector.adapters import acs
 from connector.adapters.acs_email import Email
 from connector.ehr import ContactPoint, Patient
 from connector.messages import contacts, ledger, optouts, pace, send, sweep
@@ -172,6 +174,30 @@ def test_a_dead_workers_email_is_repeated_by_the_sweep_and_arrives_once(stage: S
     later = ledger.real_now() + ledger.LEASE + timedelta(seconds=1)
     assert sweep.sweep(stage.scope, stage.connection_id, stage.desk, real=lambda: later) == 1
     assert len(stage.world.mail) == 1 and stage.status() == {"sent": 1}
+
+
+def test_while_the_service_fails_and_workers_die_each_email_arrives_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tests/chaos does with texts: one attempt in four meets a fault, one record in three is lost."""
+    monkeypatch.setattr(acs, "READ_S", 0.2)
+    for index in (0, 2, 3, 4):
+        telecom(stage, index, "email")
+    booked = [stage.book(index, in_minutes=600 + 45 * turn) for turn in range(5) for index in (0, 2, 3, 4)]
+    stage.discover()
+    monkeypatch.setattr(ledger, "CHUNK", 6)
+    dice, record = random.Random(7), send._record  # noqa: S311 - repeatable, no secret
+    monkeypatch.setattr(send, "_record", lambda *given: dice.random() > 0.33 and record(*given))
+    stage.world.fault_rates["acs"], stage.world.dice = 0.25, random.Random(1)  # noqa: S311 - as above
+    for _ in range(12):
+        stage.deliver()
+        grown_old = ledger.real_now() + ledger.LEASE * 1.1  # the claims, and ACS still remembers
+        sweep.sweep(stage.scope, stage.connection_id, stage.desk, real=lambda at=grown_old: at)  # type: ignore[misc]
+        stage.forward(1.5)
+    assert stage.status() == {"sent": len(booked)}
+    links = [re.findall(r"/j/([\w-]+)\n", mail.text)[0] for mail in stage.world.mail]
+    assert len(links) == len(set(links)) == len(booked)
+    assert len(stage.world.suffered) > 3
 
 
 def test_a_throttled_domain_waits_as_long_as_it_is_told_and_holds_up_no_sms(stage: Stage) -> None:

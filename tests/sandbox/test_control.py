@@ -155,6 +155,14 @@ def test_the_outbox_lists_what_was_accepted(api: Api) -> None:
     assert '<a href="https://a.example/j/x"' in phone
 
 
+def test_a_phone_can_answer_a_number(api: Api) -> None:
+    home = api.world.ports.url("home")
+    assert "Text to +18005550100" in requests.get(f"{home}/phone/harbor/mira", timeout=10).text
+    assert "Text to" not in requests.get(f"{home}/phone/nordlys/jens", timeout=10).text
+    answer = requests.post(f"{home}/phone/harbor/mira/reply", {"text": "C"}, timeout=40, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/phone/harbor/mira")
+
+
 def test_mail_is_listed_and_shown_in_the_inbox(api: Api) -> None:
     body = '<p><a href="https://a.example/j/x">Join</a></p>'
     mira = HOSPITALS[0].patients[0]

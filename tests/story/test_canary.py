@@ -34,13 +34,14 @@ def places(told: Told) -> list[Place]:
     others = [row for row in found if row.table != "Links"]
     assert len(links) >= 2 and {row.table for row in others} >= {"Visits", "Sessions", "Configuration", "Directory"}
     outbox = told.sandbox.world.outbox
+    mail = [f"{m.subject} {m.text} {m.html}" for m in told.sandbox.world.mail]
     return [
         Place("links", b"\n".join(map(leaks.as_bytes, links)), staff_ids=False),
         Place("tables", b"\n".join(map(leaks.as_bytes, others))),
         Place("queues", "\n".join(leaks.queued(told.sandbox) + told.queued_on_the_way).encode()),
         Place("log", told.sandbox.app_log.read_bytes()),
         Place("addresses", "\n".join(sorted(told.heard.urls)).encode()),
-        Place("texts", "\n".join(message.text for message in outbox).encode()),
+        Place("texts", "\n".join([*(m.text for m in outbox), *mail]).encode()),
         *(Place(f"disk {name}", data, staff_ids=False) for name, data in leaks.on_disk(told.sandbox).items()),
     ]
 
