@@ -37,6 +37,14 @@ def test_a_text_says_when_and_where_in_few_segments(tag: str, rule: str, sender:
     assert tag == "en" or text != compose(rule, words(sender=sender), MessageSettings(), "en")
 
 
+@pytest.mark.parametrize("tag", OFFERED["patient"])
+@pytest.mark.parametrize("rule", ["reply.confirmed", "reply.call", "reply.help"])
+def test_an_answer_to_a_reply_is_in_the_language_too(tag: str, rule: str) -> None:
+    text = compose(rule, words(), MessageSettings(languages=[tag], replies=True), tag)
+    assert segments(text) <= SEGMENTS[tag], text
+    assert ("11:30" if rule == "reply.confirmed" else "+13122346700") in text
+
+
 def test_letters_that_the_alphabet_lacks_are_written_plainly_where_that_saves_a_segment() -> None:
     spanish = MessageSettings(languages=["es"])
     text = compose("cancellation.not_video", words(clinic="Clínica Ángel"), spanish, "es")

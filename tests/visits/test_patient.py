@@ -168,6 +168,27 @@ def test_without_the_ehr_a_meeting_that_is_ready_still_lets_the_patient_in(live:
     assert (answer.status_code, answer.headers["Location"]) == (303, there)
 
 
+def test_with_everybody_down_who_has_a_meeting_still_gets_in_and_others_get_the_telephone(
+    live: Live, browser: Browser
+) -> None:
+    ready, fresh = (live.join_token(live.book("suri")) for _ in range(2))
+    there = joined(browser, ready).headers["Location"]
+    with live.down("cerner", "graph"):
+        assert joined(browser, ready).headers["Location"] == there
+        refused(browser, fresh, 503, "We cannot look up your visit right now", PHONE)
+
+
+def test_what_previews_a_link_changes_nothing_and_meets_no_error(live: Live, browser: Browser) -> None:
+    token = live.join_token(live.book("suri"))
+    agents = ("facebookexternalhit/1.1", "WhatsApp/2.24", "Slackbot-LinkExpanding 1.0", "Mozilla/5.0 (SafeLinks)", "")
+    with live.nothing_stored():
+        for agent in agents:
+            for path in "", "/test", "/stop", "/calendar":
+                answer = browser.get(f"/j/{token}{path}", headers={"User-Agent": agent, "Purpose": "prefetch"})
+                assert answer.status_code == 200, answer.text
+                assert HARBOR.clinicians[0].family not in answer.text and "Dhawanika" not in answer.text
+
+
 def test_without_the_ehr_a_ready_meeting_keeps_its_times(live: Live, browser: Browser) -> None:
     over = live.book("suri", in_minutes=-80)  # ends within the hour in which the link still joins
     token = live.join_token(over)
