@@ -13,6 +13,7 @@ from connector import tenants
 from connector.errors import ConnectorError
 from connector.portal import forms, settings
 from connector.portal.connection import found
+from connector.portal.ehr_values import named_locations
 from connector.portal.entrance import Route, Visit
 from connector.tenants import Connection, Department, Versioned
 
@@ -94,14 +95,10 @@ def _shown(
 
 def _labels(visit: Visit, connection: Connection) -> dict[str, Any] | None:
     """What Cerner calls the locations that are stored; None when it does not say at the moment."""
-    if not connection.location_ids:
-        return {}
     try:
-        reader = visit.services.ehr.reader(visit.scope, connection)
-        named = {one.id: one.name or "" for one in reader.locations_by_id(connection.location_ids).items}
+        return {one.id: one.name for one in named_locations(visit.services, visit.scope, connection)}
     except ConnectorError:
         return None
-    return {identity: named.get(identity) for identity in connection.location_ids}
 
 
 @lru_cache(maxsize=1)

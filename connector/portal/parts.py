@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from datetime import timedelta
 from typing import Any
 
-from connector import checks, clock
+from connector import checks
 from connector.errors import ConnectorError
 from connector.languages import N_
 from connector.portal import people
+from connector.portal.ehr_values import seen_types
 from connector.portal.entrance import Route, Visit
 from connector.portal.settings import Part, page
 from connector.tenants import Connection
 
 _GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_SAMPLE = timedelta(days=2)
 
 
 def _object_ids(visit: Visit, typed: dict[str, Any]) -> dict[str, str]:
@@ -58,16 +56,12 @@ def _sample(visit: Visit, connection: Connection) -> dict[str, Any]:
     nothing: dict[str, Any] = {"sample": None, "sample_failed": False, "virtual": 0}
     if not visit.asked("sample") or not connection.location_ids:
         return nothing
-    now = clock.now()
     try:
-        reader = visit.services.ehr.reader(visit.scope, connection)
-        seen = reader.search_appointments(start=now, end=now + _SAMPLE, location_ids=connection.location_ids).items
+        seen = seen_types(visit.services, visit.scope, connection)
     except ConnectorError:
         return nothing | {"sample_failed": True}
-    names = dict(pair for one in seen for pair in one.service_names)
-    counts = Counter(code for one in seen for code in one.service_types)
-    sample = [(code, names.get(code, ""), count) for code, count in counts.most_common()]
-    return {"sample": sample, "sample_failed": False, "virtual": sum(one.has_virtual_room for one in seen)}
+    sample = [(one.code, one.name, one.count) for one in seen.types]
+    return {"sample": sample, "sample_failed": False, "virtual": seen.virtual_rooms}
 
 
 def _chosen_types(visit: Visit, typed: dict[str, Any]) -> dict[str, str]:

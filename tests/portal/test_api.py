@@ -98,6 +98,7 @@ def test_a_reader_reads(live: Live) -> None:
 
 
 BODIES: dict[str, Any] = {
+    "checklist_set": {"steps": {}},
     "connection_change": {"name": "Other"}, "sender_link": {"sender_id": "ffffffff"}, "messages_settings_set": {},
     "credential_set": {"client_id": "a", "client_secret": "a-good-secret"}, "sender_change": {"label": "x"},
     "departments_set": [{"name": "x", "location_ids": ["1"], "time_zone": "UTC"}], "checks_self_test": {},
@@ -122,6 +123,16 @@ def test_what_is_another_tenants_is_not_there_whatever_its_admin_tries(live: Liv
         assert reading["code"] == told["code"]
     user = live.api(one.method, path, BODIES.get(name), etag=etag, token=live.token(role="")).json()
     assert (user["status"], user["code"]) == (403, "api.role_missing")
+
+
+def test_what_the_ehr_has_is_shown_to_choose_from(live: Live) -> None:
+    token = live.token(role="Connector.Read")
+    seen = live.api("GET", path(live, "/appointment-types"), token=token).json()
+    assert set(HARBOR.video_visit_types) & {one["code"] for one in seen["types"]} and seen["complete"]
+    assert all(one["name"] and one["count"] for one in seen["types"])
+    named = live.api("GET", path(live, "/locations"), token=token).json()
+    wanted = tenants.connection(live.scope(), live.connection_id()).value.location_ids
+    assert [one["id"] for one in named] == list(wanted) and all(one["name"] for one in named)
 
 
 def test_a_connection_that_nobody_has(live: Live) -> None:

@@ -139,6 +139,16 @@ def test_each_kind_of_text_can_be_looked_at_before_it_is_sent(admin: Admin) -> N
     assert all("Clinic" in kind["text"] and kind["segments"] >= 1 for kind in shown.values())
 
 
+def test_dates_of_what_takes_weeks_are_noted(admin: Admin) -> None:
+    one, _ = made(admin)
+    empty = admin.ask("GET", f"{one}/checklist")
+    dates = {"steps": {"oracle_review": {"begun_on": "2026-11-02", "expected_on": "2026-12-14", "done_on": None}}}
+    noted = admin.ask("PUT", f"{one}/checklist", dates, etag=empty.headers["ETag"])
+    assert told(noted) == told(admin.ask("GET", f"{one}/checklist")) == dates
+    admin.ask("PUT", f"{one}/checklist", {"steps": {}}, etag=empty.headers["ETag"], status=412)
+    assert told(admin.ask("PUT", f"{one}/checklist", {"steps": {}}, etag=noted.headers["ETag"])) == {"steps": {}}
+
+
 def test_a_link_and_a_sender_are_removed(admin: Admin) -> None:
     one, etag = made(admin)
     launch.add_link(admin.scope, one.rpartition("/")[2], EhrUser("https://ehr.example", "Practitioner/1"), "oid")

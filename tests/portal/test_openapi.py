@@ -20,7 +20,7 @@ WITH_VERSION = {
     ("patch", "/api/v1/senders/{sender}"), ("delete", "/api/v1/senders/{sender}"), ("patch", ONE), ("delete", ONE),
     ("put", f"{ONE}/departments"), ("put", f"{ONE}/sender"), ("put", f"{ONE}/credentials/{{persona}}"),
     ("delete", f"{ONE}/credentials/{{persona}}"), ("post", f"{ONE}/history/{{change}}/restore"),
-    ("put", f"{ONE}/messages/settings"), ("put", "/api/v1/configuration")}
+    ("put", f"{ONE}/messages/settings"), ("put", f"{ONE}/checklist"), ("put", "/api/v1/configuration")}
 """Every change of what another may change at the same time. The rest is made once (PUT of tenant and consents, POST of
 connections, senders, numbers), cannot change (user links), or must not lose a race (brakes, opt-outs)."""
 

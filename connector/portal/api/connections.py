@@ -8,8 +8,10 @@ from connector import launch, tenants
 from connector.errors import RefusedError
 from connector.launch import LinkedUser
 from connector.portal.api.operations import Answer, Call, Registry
+from connector.portal.ehr_values import NamedLocation, SeenTypes, named_locations, seen_types
 from connector.portal.records import IntegrationRecords, integration_records
 from connector.tenants import (
+    Checklist,
     Connection,
     ConnectionInput,
     ConnectionPatch,
@@ -24,6 +26,8 @@ from connector.tenants import Versioned as V
 
 api = Registry()
 ONE = "/connections/{connection}"
+_UNTOUCHED = '"none"'
+"""ETag of a checklist that nobody has written yet."""
 
 
 @api.operation("GET", "/connections", "Connections")
@@ -93,6 +97,28 @@ def credential_remove(call: Call) -> V[Connection]:
 @api.operation("GET", f"{ONE}/integration-records", "What to enter in Cerner")
 def records(call: Call) -> IntegrationRecords:
     return integration_records(call.services, call.scope, call.connection)
+
+
+@api.operation("GET", f"{ONE}/appointment-types", "Types in the next two days of the departments' schedule", cost=5)
+def appointment_types(call: Call) -> SeenTypes:
+    return seen_types(call.services, call.scope, call.connection)
+
+
+@api.operation("GET", f"{ONE}/locations", "What the EHR calls the departments' locations", cost=5)
+def locations(call: Call) -> list[NamedLocation]:
+    return named_locations(call.services, call.scope, call.connection)
+
+
+@api.operation("GET", f"{ONE}/checklist", "What takes others days or weeks, with the dates that you noted")
+def checklist(call: Call) -> V[Checklist]:
+    found = tenants.checklist(call.scope, call.connection_id)
+    return V(found.value, found.etag or _UNTOUCHED)
+
+
+@api.operation("PUT", f"{ONE}/checklist", "Note dates", if_match=True)
+def checklist_set(call: Call, body: Checklist) -> V[Checklist]:
+    etag = "" if call.etag == _UNTOUCHED else call.etag
+    return tenants.set_checklist(call.scope, call.connection_id, etag, body, call.actor)
 
 
 @api.operation("GET", f"{ONE}/user-links", "Which Microsoft account belongs to which EHR user")
