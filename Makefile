@@ -37,10 +37,10 @@ package: setup ## Build dist/connector.zip, what Azure runs; prints one JSON lin
 
 CHECKOV := .cache/checkov
 infra-check: setup ## Check infra/ for known mistakes (checkov); what it says of the code is checked by `make test`
-	@cksum requirements-infra.txt | cmp -s - $(CHECKOV)/.stamp || { rm -rf $(CHECKOV) && $(PY) -m venv $(CHECKOV) && \
-		$(CHECKOV)/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input \
+	@cksum requirements-infra.txt | cmp -s - $(CHECKOV)/.stamp || { rm -rf $(CHECKOV) && \
+		$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --no-deps --target $(CHECKOV) \
 		--only-binary :all: --require-hashes -r requirements-infra.txt && cksum requirements-infra.txt >$(CHECKOV)/.stamp; }
-	@LOG_LEVEL=CRITICAL $(CHECKOV)/bin/checkov --directory infra --framework bicep --skip-download --compact --quiet \
+	@LOG_LEVEL=CRITICAL PYTHONPATH=$(CHECKOV) $(PY) $(CHECKOV)/bin/checkov --directory infra --framework bicep --skip-download --compact --quiet \
 		>$(CHECKOV)/report; code=$$?; cat $(CHECKOV)/report; \
 		! grep -q 'Parsing errors: [1-9]' $(CHECKOV)/report && exit $$code
 

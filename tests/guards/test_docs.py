@@ -42,6 +42,14 @@ def test_promises_name_tests_that_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / "tests" / name).exists()] == []
 
 
+def test_the_guide_names_lines_and_codes_of_the_code() -> None:
+    source = "".join(path.read_text("utf-8") for path in sorted((ROOT / "connector").rglob("*.py")))
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z]+\.[a-z]+_[a-z_]+|held_\w+)`", guide))
+    assert len(named) > 5
+    assert [name for name in sorted(named) if f'"{name}"' not in source] == []
+
+
 def test_planted_faults_are_found(tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# Other things\n")
     text = "[a](none.md) [b](#no) [c](other.md#no) [d](https://x.example/y) [e](#here) [f](other.md#other-things)\n"
