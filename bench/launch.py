@@ -4,7 +4,9 @@ Starts a whole sandbox and plays the launch as a browser does: launch page, auth
 bearer. Prints one JSON line:
 `upstream_calls` that the app makes (all vendors; the browser's own authorize is not one; median),
 `serial_depth`, how many of them wait for one another: (time with a latency per call - time without) / latency,
-`own_ms_p50`, what the app takes on top of that, and `upstream_latency_ms`, the latency that was injected.
+`own_ms_p50`, what the app takes on top of that, and `upstream_latency_ms`, the latency that was injected;
+`page_bytes`, of the visit page with its scripts and style, first loaded outside a frame, and of an open page while
+nothing happens `requests_per_minute` and `bytes_per_minute` (heads and bodies, both ways).
 Exit code 1 unless upstream_calls <= 4 and serial_depth <= 3.
 """
 
@@ -34,6 +36,9 @@ class Launch(NamedTuple):
     calls: int
     seconds: float
     """In the app's answers alone."""
+    page: str
+    """Address of the visit page."""
+    bearer: dict[str, str]
 
 
 class Browser:
@@ -64,7 +69,7 @@ class Browser:
             content = self._timed(session, "GET", f"{page}/page", headers=bearer).text
         if 'aria-label="Patient"' not in content or "eyebrow" not in content:
             raise RuntimeError("the launch shows no visit of the patient")
-        return Launch(self._calls() - before, self._taken)
+        return Launch(self._calls() - before, self._taken, page, bearer)
 
     def _timed(self, session: requests.Session, method: str, url: str, **given: object) -> requests.Response:
         began = time.perf_counter()
@@ -79,9 +84,34 @@ class Browser:
             return sum(count for operation, count in counted.items() if operation != _BROWSERS_OWN)
 
 
+def idle(launched: Launch) -> dict[str, float]:
+    """What the open page costs, asked as its script asks."""
+    app = launched.page.partition("/visits/")[0]
+    with requests.Session() as session:
+        session.trust_env = False
+        shell, content = session.get(launched.page), session.get(f"{launched.page}/page", headers=launched.bearer)
+        loaded, names = len(shell.content) + len(content.content), set(re.findall(r"/static/[\w.-]+", shell.text))
+        for name in (known := list(names)):
+            body = session.get(app + name)
+            loaded += len(body.content)
+            imported = set(re.findall(r'from "(/static/[\w.-]+)"', body.text))
+            known += imported - set(known)
+        first = session.get(f"{launched.page}/status", headers=launched.bearer)
+        again = session.get(
+            f"{launched.page}/status", headers={**launched.bearer, "If-None-Match": first.headers["ETag"]}
+        )
+    if again.status_code != 304:
+        raise RuntimeError("a status that did not change was sent again")
+    heads = [*again.request.headers.items(), *again.headers.items()]
+    each = sum(len(name) + len(value) + 4 for name, value in heads) + len(again.request.path_url) + len(again.content)
+    waiting = (Path(__file__).parent.parent / "connector" / "static" / "waiting.js").read_text(encoding="utf-8")
+    often = 60_000 / int(re.findall(r"SHOWN_MS = (\d+)", waiting)[0])
+    return {"page_bytes": loaded, "requests_per_minute": often, "bytes_per_minute": round(often * each)}
+
+
 def measure(sandbox: Sandbox) -> dict[str, float]:
     browser = Browser(sandbox)
-    browser.launch()
+    opened = idle(browser.launch())
     fast = [browser.launch() for _ in range(LAUNCHES)]
     sandbox.world.latency_s = dict.fromkeys(("authorization", "cerner", "entra", "graph"), LATENCY_S)
     slow = [browser.launch() for _ in range(LAUNCHES)]
@@ -92,6 +122,7 @@ def measure(sandbox: Sandbox) -> dict[str, float]:
         "serial_depth": depth,
         "own_ms_p50": round((with_latency - depth * LATENCY_S) * 1000, 1),
         "upstream_latency_ms": round(LATENCY_S * 1000),
+        **opened,
     }
 
 

@@ -66,7 +66,7 @@ function paint(mine, visits, asked = rows()) {
     const seen = judge(visits[place], { zone, opens: new Date(opens || 0), now: Date.now() + mine.ahead });
     const cell = row.querySelector(".state");
     cell.dataset.state = seen.state;
-    const text = seen.title + seen.more;
+    const text = seen.since ? seen.title + seen.more : seen.title;
     if (cell.querySelector(".text").textContent !== text) cell.querySelector(".text").textContent = text;
     return { row, order: ORDER[seen.state], at: +(seen.since || new Date(start)) };
   });

@@ -67,6 +67,8 @@ async function load(query = "") {
   const answer = await ask("page" + query);
   leaveBoard();
   content.innerHTML = await answer.text();
+  // from the Organizer, where no chart says whose visit it is, the choice is the board, with names
+  if (document.getElementById("to-board")) return showBoard(ask, send, failed, { view: "mine" });
   follow(ask, failed);
 }
 

@@ -15,6 +15,7 @@ from connector.launch import VisitSession, open_session
 from connector.visits import times
 from connector.visits.find import GONE, Candidates, find_visit, is_today, practitioner_of, zone_of
 from connector.visits.meeting import visit_key
+from connector.zones import zone_name
 
 if TYPE_CHECKING:
     from connector.adapters.cerner import FhirReader
@@ -79,7 +80,7 @@ def shown(appointment: Appointment, session: VisitSession) -> dict[str, Any]:
     opens: datetime | None = start - timedelta(minutes=connection.join_opens_minutes) if start else None
     return {
         "when": times.day_and_time(start, zone) if start else "time not set",
-        "time": times.time_of_day(start, zone) if start else "",
+        "time": f"{times.time_of_day(start, zone)} {zone_name(start.astimezone(zone))}" if start else "",
         "until": times.time_of_day(appointment.end, zone) if appointment.end else "",
         "start": start.isoformat() if start else "",
         "opens": opens.isoformat() if opens else "",

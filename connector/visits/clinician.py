@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -196,4 +197,6 @@ def _phones(patient: Patient | None) -> list[dict[str, str]]:
         and (contact.valid_until is None or contact.valid_until > now)
     ]
     numbers.sort(key=lambda contact: (contact.use != "mobile", contact.rank or 99))
-    return [{"use": contact.use or "phone", "number": contact.value} for contact in numbers[:3]]
+    once = {re.sub(r"\D", "", contact.value)[-9:]: contact for contact in reversed(numbers)}
+    kept = [contact for contact in numbers if contact in once.values()]
+    return [{"use": contact.use or "phone", "number": contact.value} for contact in kept[:3]]

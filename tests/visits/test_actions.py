@@ -2,23 +2,25 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from connector import clock
+from connector import clock, tenants
 from connector.adapters.graph import app_url
 from connector.adapters.tables import RowChanged, Write
 from connector.messages import ledger, regenerated
 from connector.messages.compare import Told
 from connector.messages.ledger import Message, Outcome, message_row
+from connector.tenants import ConnectionPatch
 from connector.visits.presence import VISITS, read_presence
 from sandbox.azurite import Azurite
 from sandbox.cast import HARBOR
 from tests.running import Browser, Live, Session
-from tests.tenants.stamp import pinned
+from tests.tenants.stamp import ACTOR, pinned
 
 MOBILE = HARBOR.patients[4].mobile
 
@@ -49,6 +51,24 @@ class Visit:
         return dict(read_presence(self.live.scope(), self.live.connection_id(), visit).values)
 
 
+@contextmanager
+def channels(live: Live, *wanted: Any) -> Iterator[None]:
+    """The connection sends by these, for a while."""
+
+    def change(to: list[Any]) -> list[Any]:
+        present = tenants.connection(live.scope(), live.connection_id())
+        messages = present.value.messages.model_copy(update={"channels": to})
+        patch = ConnectionPatch(messages=messages)
+        tenants.change_connection(live.scope(), present.value.id, present.etag, patch, ACTOR)
+        return list(present.value.messages.channels)
+
+    before = change(list(wanted))
+    try:
+        yield
+    finally:
+        change(before)
+
+
 @pytest.fixture
 def visit(live: Live) -> Iterator[Visit]:
     yield Visit(live)
@@ -73,6 +93,19 @@ def test_a_typed_number_is_used_once_and_not_kept(live: Live, visit: Visit) -> N
     log = live.sandbox.app_log.read_text(encoding="utf-8")
     assert "5557319" not in stored and "5557319" not in log and "555-7319" not in log
     assert visit.do("send", 422, channel="sms", typed="soon")["code"] == "link.not_a_number"
+
+
+def test_e_mail_where_the_hospital_wants_it(live: Live, visit: Visit) -> None:
+    with channels(live, "sms", "email"):
+        page = visit.browser.ask("GET", visit.session, "page").text
+        address = HARBOR.patients[4].email
+        assert "E-mail" in page and f"{address[0]}•••@" in page and address not in page
+        assert visit.do("send", channel="email")["state"] == "sent"
+        assert visit.do("send", channel="email", typed="Somebody@Elsewhere.example")["to"] == "s•••@e•••.example"
+        assert [mail.to for mail in live.world.mail][-2:] == [address, "somebody@elsewhere.example"]
+    with channels(live, "sms"):
+        assert "E-mail" not in visit.browser.ask("GET", visit.session, "page").text
+        assert visit.do("send", 409, channel="email")["code"] == "link.channel_off"
 
 
 @pytest.mark.parametrize("body", [{}, {"channel": "fax"}, {"channel": ["sms"]}, {"channel": "sms", "typed": 1}])

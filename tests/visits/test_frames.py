@@ -39,6 +39,13 @@ def context(chromium: Chromium) -> Iterator[BrowserContext]:
     made.close()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_link_stays(live: Live) -> Iterator[None]:
+    yield
+    for row in list(live.table("Links").list_entities()):
+        live.table("Links").delete_entity(row)
+
+
 @contextmanager
 def framers(live: Live, *origins: str) -> Iterator[None]:
     """The connection lists these framers instead of its own."""
@@ -93,6 +100,23 @@ def test_from_the_chart_to_the_meeting_in_a_frame_without_third_party_cookies(
         frame.get_by_role("button", name="Join in Teams").click()
     expect(opened.value.get_by_role("button", name=f"Join as {MARWOOD.entra_name}")).to_be_visible()
     assert not [c for c in context.cookies(live.app) if c["name"].startswith("launch_")]
+
+
+def test_two_charts_in_one_window_never_mix(live: Live, context: BrowserContext) -> None:
+    """Frames of one window share the app's session storage; both launches are under way at the same time."""
+    live.book("hollis", clinician_key="marwood")
+    live.book("suri", clinician_key="marwood")
+    page, home = context.new_page(), f"http://localhost:{live.sandbox.ports.home}"
+    two = "<title>Two charts</title><iframe name=hollis></iframe><iframe name=suri></iframe>"
+    page.route(f"{home}/two", lambda route: route.fulfill(content_type="text/html", body=two))
+    page.goto(f"{home}/two")
+    page.evaluate("urls => Object.entries(urls).forEach(([name, url]) => { frames[name].location = url })",
+                  {name: live.launch_url(user="marwood", patient=name) for name in ("hollis", "suri")})
+    for name, own, other in ("hollis", "Vanterpoole", "Dhawanika"), ("suri", "Dhawanika", "Vanterpoole"):
+        frame = page.frame_locator(f"iframe[name={name}]")
+        expect(frame.get_by_label("Patient", exact=True)).to_contain_text(own)
+        assert other not in frame.locator("body").inner_text()
+    assert page.frames[1].evaluate("Object.keys(sessionStorage).length") == 2
 
 
 def test_cerners_frame_is_trusted_by_its_own_library(live: Live, context: BrowserContext) -> None:
