@@ -14,7 +14,7 @@ import azure.functions as func
 
 from connector import clock, logs, web
 from connector.errors import ConnectorError, PermanentError, RefusedError
-from connector.join_link import open_join_link, wrong_link
+from connector.join_link import connection_of, open_join_link, scope_of, wrong_link
 from connector.keys import JoinToken, NotOpened
 from connector.languages import N_
 from connector.messages import brakes, limits, optouts
@@ -22,7 +22,7 @@ from connector.messages.inbound import may_start
 from connector.messages.ledger import TABLE
 from connector.messages.phone import country_of_number, mobile_number
 from connector.messages.status import watch
-from connector.tenants import Connection, TenantScope, connection, connections, recent_senders
+from connector.tenants import Connection, TenantScope, connections, recent_senders
 from connector.zones import country_of
 
 if TYPE_CHECKING:
@@ -114,15 +114,15 @@ def _by_mail(services: Services, req: func.HttpRequest) -> tuple[TenantScope, Co
     if reader is None:
         return None
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
-    scope = services.directory.scope_of_connection(token.connection_id)
-    return scope, connection(scope, token.connection_id).value, reader
+    scope = scope_of(services.directory, token)
+    return scope, connection_of(scope, token), reader
 
 
 def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
     """Raises RefusedError (404) for a link that is not ours, before any I/O, or that was revoked."""
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
-    scope = services.directory.scope_of_connection(token.connection_id)
-    found = connection(scope, token.connection_id).value
+    scope = scope_of(services.directory, token)
+    found = connection_of(scope, token)
     presence = scope.tables.get(TABLE, found.id, f"p.{scope.index('visit', found.id, token.appointment_id)}")
     if token.generation != (presence.number("generation") if presence else 0):
         raise wrong_link()  # staff revoked it

@@ -16,11 +16,11 @@ import azure.functions as func
 from connector import clock, flood, web
 from connector.ehr import Appointment
 from connector.errors import ConnectorError, PermanentError, TransientError
-from connector.join_link import open_join_link, wrong_link
+from connector.join_link import connection_of, open_join_link, scope_of, wrong_link
 from connector.keys import JoinToken
 from connector.languages import Language
 from connector.messages import was_moved
-from connector.tenants import Connection, TenantScope, connection
+from connector.tenants import Connection, TenantScope
 from connector.visits.find import zone_of
 from connector.visits.meeting import Meeting, stored, visit_key
 from connector.visits.presence import Presence, put_presence, read_presence
@@ -106,7 +106,7 @@ def reserve(services: Services, req: func.HttpRequest) -> JoinToken:
 def link_of(services: Services, req: func.HttpRequest) -> Link:
     """As `reserve`, and 404 for a link that was revoked."""
     token = reserve(services, req)
-    scope = services.directory.scope_of_connection(token.connection_id)
+    scope = scope_of(services.directory, token)
     visit = visit_key(scope, token.connection_id, token.appointment_id)
     presence = read_presence(scope, token.connection_id, visit)
     presence.require_current(token)
@@ -116,7 +116,7 @@ def link_of(services: Services, req: func.HttpRequest) -> Link:
 def threshold(services: Services, req: func.HttpRequest) -> Threshold:
     """As `link_of`, and 404 for a connection that is gone."""
     link = link_of(services, req)
-    return Threshold(**vars(link), connection=connection(link.scope, link.token.connection_id).value)
+    return Threshold(**vars(link), connection=connection_of(link.scope, link.token))
 
 
 def doorway(services: Services, req: func.HttpRequest) -> Doorway:

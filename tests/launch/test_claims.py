@@ -74,4 +74,6 @@ def test_a_deleted_connection_is_not_found(live: Live, claimed: Versioned[tenant
     scope = live.services.directory.scope(GUEST)
     tenants.delete_connection(scope, claimed.value.id, claimed.etag, ACTOR)
     assert begun(live, claimed.value.id).status_code == 404
-    assert Browser(live).get(f"/j/{live.join_token('1', connection_id=claimed.value.id)}").status_code == 404
+    link = f"/j/{live.join_token('1', connection_id=claimed.value.id)}"
+    for page in Browser(live).get(link), Browser(live).get(f"{link}/stop"):
+        assert page.status_code == 404 and "This link does not work" in page.text
