@@ -7,6 +7,7 @@ Values that make no sense raise BadRequestError, which the API answers with 400 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import flask
 
 from sandbox import event_grid, teams
 from sandbox.cerner import appointments, powerchart
-from sandbox.world import FAULT_KINDS, REGIONS, Hospital, Json, World
+from sandbox.world import FAULT_KINDS, REGIONS, Hospital, Json, Registration, World
 
 VENDORS = ("cerner", "authorization", "entra", "graph", "acs")
 PERSONAS = ("provider", "patient")
@@ -42,6 +43,7 @@ def blueprint(world: World) -> flask.Blueprint:
     post("/clock", clock)
     post("/faults", faults)
     post("/launch", launch)
+    post("/registrations", register)
     post("/appointments", book)
     post("/inbound", inbound)
     post("/numbers", numbers)
@@ -101,6 +103,24 @@ def launch(world: World, values: Values) -> Json:
     user = _choice(values, "user", [clinician.key for clinician in hospital.clinicians])
     patient = _patient(hospital, values) if values.get("patient") else None
     return {"url": powerchart.launch_url(world, hospital.key, "provider", user, patient)}
+
+
+def register(world: World, values: Values) -> Json:
+    """Enter integration records in the EHR: what a Cerner team does with the values of the portal."""
+    hospital, app = _hospital(world, values), re.escape(world.ports.url("app"))
+    found = re.fullmatch(rf"{app}/launch/([a-z0-9]+)/provider", str(values.get("provider_launch_url", "")).strip())
+    if found is None:
+        raise BadRequestError("provider_launch_url is no SMART launch URI of the app for clinicians")
+    patient = str(values.get("patient_launch_url", "")).strip()
+    if patient and not re.fullmatch(rf"{app}/launch/{found[1]}/patient", patient):
+        raise BadRequestError("patient_launch_url is no SMART launch URI of the same connection for patients")
+    redirect_uri = str(values.get("redirect_uri", "")).strip()
+    if not redirect_uri.startswith(f"{world.ports.url('app')}/"):
+        raise BadRequestError("redirect_uri is no address of the app")
+    made = Registration(found[1], found[0], patient, redirect_uri)
+    with world.lock:
+        world.registrations[hospital.key] = made
+    return {"connection": made.connection}
 
 
 def book(world: World, values: Values) -> Json:

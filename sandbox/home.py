@@ -26,6 +26,8 @@ _ACTIONS = {
     "faults": (control.faults, "The next requests will fail.", "break"),
     "book": (control.book, "Booked.", "visit"),
     "change": (control.change, "Changed.", "visit"),
+    "verify": (control.numbers, "The carriers have verified it: what it sends arrives from now on.", "newcomer"),
+    "register": (control.register, "Entered in Cerner. The hospital can launch the app now.", "newcomer"),
 }
 """Form name to action, what to say afterwards, and the step of the page to return to."""
 
@@ -37,10 +39,21 @@ def create_app(world: World) -> flask.Flask:  # noqa: C901 - counts every handle
     app.jinja_env.filters.update(linked=_linked, moment=datetime.fromisoformat)
     app.jinja_env.globals.update(
         app_url=world.ports.url("app"),
-        hospitals=list(world.hospitals.values()),
         here=lambda hospital: world.now().astimezone(ZoneInfo(hospital.time_zone)),
         local=lambda moment, hospital: moment.astimezone(ZoneInfo(hospital.time_zone)),
     )
+
+    @app.context_processor
+    def cast() -> Json:
+        """Hospitals that take part, and those that wait to be connected."""
+        known = world.registrations
+        return {
+            "hospitals": [one for one in world.hospitals.values() if one.connected or one.key in known],
+            "newcomers": [one for one in world.hospitals.values() if not one.connected],
+            "registrations": known,
+            "ports": world.ports,
+            "unverified": sorted(world.unverified_senders),
+        }
 
     @app.get("/")
     def home() -> ResponseReturnValue:

@@ -56,6 +56,8 @@ def checklist(visit: Visit) -> func.HttpResponse:
     connection = found(visit).value
     if not visit.posted:
         return _checklist(visit, connection)
+    if visit.fields.get("do") == "entered":
+        return _entered(visit, connection)
     names = [f"steps.{step}.{date}" for step in tenants.STEPS for date in Dates.model_fields]
     typed = {name: visit.fields.get(name, "").strip() for name in names}
     dates = {
@@ -72,6 +74,15 @@ def checklist(visit: Visit) -> func.HttpResponse:
             raise
         return _checklist(visit, connection, status=412, typed=typed, errors={"": error.message})
     return visit.go(visit.path, saved="1")
+
+
+def _entered(visit: Visit, connection: Connection) -> func.HttpResponse:
+    """The button of the review: today the integration records were entered in Cerner."""
+    present = tenants.checklist(visit.scope, connection.id)
+    entered = present.value.steps.get("records_entered", Dates())
+    steps = present.value.steps | {"records_entered": entered.model_copy(update={"done_on": clock.now().date()})}
+    tenants.set_checklist(visit.scope, connection.id, present.etag, Checklist(steps=steps), visit.actor)
+    return visit.go("/portal/setup/finish")
 
 
 def _checklist(

@@ -213,16 +213,20 @@ def finish(visit: Visit) -> func.HttpResponse:
         "portal/setup_finish.html",
         step="finish",
         done=done(present, list(senders.values())),
-        shown=[
-            {
-                "connection": one,
-                "sender": senders.get(one.sender_id or ""),
-                "records": integration_records(visit.services, visit.scope, one),
-                "tasks": tasks(one, tenants.checklist(visit.scope, one.id).value),
-            }
-            for one in present
-        ],
+        shown=[_reviewed(visit, one, senders.get(one.sender_id or "")) for one in present],
     )
+
+
+def _reviewed(visit: Visit, one: Connection, sender: Sender | None) -> dict[str, Any]:
+    dates = tenants.checklist(visit.scope, one.id).value
+    entered = dates.steps.get("records_entered")
+    return {
+        "connection": one,
+        "sender": sender,
+        "records": integration_records(visit.services, visit.scope, one),
+        "tasks": tasks(one, dates),
+        "entered": bool(entered and entered.done_on),
+    }
 
 
 ROUTES = (

@@ -24,7 +24,8 @@ ROOMS = ("Patient Virtual Meeting Room", "Provider Virtual Meeting Room")
 _SERVICES: dict[Kind, str] = {
     "native": "Video Visit", "type": "Telehealth Follow Up", "ordinary": "Office Visit",
 }
-_FIRST_IDS = {"harbor": (51502301, 97990321), "nordlys": (82406117, 90817443), "cedar": (61730259, 93452108)}
+_FIRST_IDS = {"harbor": (51502301, 97990321), "nordlys": (82406117, 90817443)}
+_NEWCOMER_IDS = (61730259, 93452108)
 """First Appointment and first Encounter of each hospital; the next ones follow at a distance."""
 _STEP = 7
 _OTHER_VENDOR = "https://visit.example.org"
@@ -106,7 +107,8 @@ def book(world: World, hospital_key: str, patient_key: str | None, *, start: dat
         kept = world.resources[hospital.ehr_tenant]
         position = next(world.bookings)
         resource: Json = {
-            "resourceType": "Appointment", "id": str(_FIRST_IDS[hospital_key][0] + _STEP * position),
+            "resourceType": "Appointment",
+            "id": str(_FIRST_IDS.get(hospital_key, _NEWCOMER_IDS)[0] + _STEP * position),
             "meta": {"versionId": "0-0" if kind == "native" else "0"},
             "status": "booked",
             "serviceCategory": [{"coding": [people.code_set(hospital, 16127, "11000", "Ambulatory")]}],
@@ -228,7 +230,7 @@ def _add_encounter(world: World, hospital: Hospital, position: int, patient_key:
                    appointment_id: str | None) -> None:
     person = next(p for p in hospital.patients if p.key == patient_key)
     resource: Json = {
-        "resourceType": "Encounter", "id": str(_FIRST_IDS[hospital.key][1] + _STEP * position),
+        "resourceType": "Encounter", "id": str(_FIRST_IDS.get(hospital.key, _NEWCOMER_IDS)[1] + _STEP * position),
         "meta": {"versionId": "1", "lastUpdated": people.instant(world.now())}, "status": "in-progress",
         "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
         "subject": {"reference": f"Patient/{person.patient_id}",

@@ -151,5 +151,23 @@ class Administrator:
     def finish(self) -> str:
         """The address that launches a clinician, as Cerner is to be told."""
         launch = str(self.page.locator("code").filter(has_text="/provider").first.inner_text())
+        self.activate(self.page.get_by_role("button", name=re.compile(self.say("They are entered in Cerner"))))
         self.press("link", "Finish")
         return launch
+
+    def do_what_is_next(self) -> None:
+        """What the front page says, until it says nothing more."""
+        for fields in (
+            {"Accounts that hold the meetings": self.hospital.organizers[0].upn},
+            {
+                "Name": self.hospital.departments[0].name,
+                "Cerner location ids": ", ".join(self.hospital.departments[0].location_ids),
+                "Time zone": self.hospital.departments[0].time_zone,
+            },
+        ):
+            self.activate(self.page.get_by_role("link", name=re.compile(self.say("Do it now"))))
+            for label, text in fields.items():
+                self.fill(label, text)
+            self.press("button", "Save")
+            self.press("link", "Overview")
+        expect(self.page.get_by_text(self.say("Next:"))).to_have_count(0)

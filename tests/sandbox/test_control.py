@@ -128,6 +128,24 @@ def test_a_launch_url_carries_iss_and_a_fresh_launch(api: Api) -> None:
     assert patient.startswith(f"{app}/launch/a1/patient?iss=http")
 
 
+def test_integration_records_are_entered_as_the_portal_gave_them(api: Api) -> None:
+    app = api.world.ports.url("app")
+    good = {"hospital": "harbor", "provider_launch_url": f" {app}/launch/a1/provider ",
+            "patient_launch_url": f"{app}/launch/a1/patient", "redirect_uri": f"{app}/launch/callback"}
+    for wrong in (
+        {"provider_launch_url": f"{app}/launch/a1/patient"},
+        {"provider_launch_url": "https://evil.example/launch/a1/provider"},
+        {"patient_launch_url": f"{app}/launch/a2/patient"},
+        {"redirect_uri": "https://evil.example/"},
+        {"hospital": "nowhere"},
+    ):
+        assert api.ask("POST", "/registrations", good | wrong, 400)["error"]
+    assert "harbor" not in api.world.registrations
+    assert api.ask("POST", "/registrations", good) == {"connection": "a1"}
+    launch = {"persona": "provider", "hospital": "harbor", "user": "okafor"}
+    assert api.ask("POST", "/launch", launch)["url"].startswith(f"{app}/launch/a1/provider?iss=http")
+
+
 def test_meeting_lobby_is_worked_from_outside(api: Api) -> None:
     add_meeting(api.world)
     guest = api.ask("POST", "/meetings/m1/join", {"name": "Guest"})
