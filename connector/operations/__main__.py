@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     except RefusedError as error:
         _say(f"WRONG {error.message}")
     except ConnectorError as error:
-        _say(f"WRONG {error.code}: nothing, or a part, was done. Try again; every command may be repeated.")
+        _say(f"WRONG {error.code}: nothing, or a part, was done. Try again; only a restore begins with empty tables.")
     return 1
 
 

@@ -7,6 +7,14 @@ vault=${CONNECTOR_VAULT:?}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# the role on the vault that was just assigned takes some minutes to be known
+tries=0
+until az keyvault secret list --vault-name "$vault" --query '[].name' -o tsv >/dev/null 2>"$work/log"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 20 ] || { cat "$work/log" >&2; exit 1; }
+    sleep "${RETRY_S:-15}"
+done
+
 symmetric() { printf '%s:%s' "$(date -u +%Y-%m-%d)" "$(head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '/+' '_-')"; }
 signing() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 2>"$work/log"; }
 # Graph encrypts notifications for this certificate; nobody else sees it, so it may sign itself

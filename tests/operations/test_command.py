@@ -16,7 +16,7 @@ from tests.running import Live
 
 VAULT = "https://kv-visits.vault.azure.net/secrets"
 IN_VAULT = ("CONNECTOR_SEALING_KEYS", "CONNECTOR_WRAPPING_KEYS", "SMART_PRIVATE_KEYS")
-AZ = """#!{python}
+AZ = """#!{python} -IS
 import json, sys
 known = json.load(open({answers!r}))
 asked = " ".join(argument for argument in sys.argv[1:] if not argument.startswith("-"))
