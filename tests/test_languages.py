@@ -54,19 +54,19 @@ def test_weights_order_what_a_browser_accepts() -> None:
 
 
 def test_a_choice_is_remembered_and_only_a_choice() -> None:
-    chosen = web.page("error.html", language=web.language_of(asked("?lang=ko"), "patient"), **ERROR)
+    chosen = web.page("patient_error.html", language=web.language_of(asked("?lang=ko"), "patient"), **ERROR)
     assert chosen.headers["Set-Cookie"].startswith("language=ko; Path=/; Max-Age=")
-    browser = web.page("error.html", language=web.language_of(asked(Accept_Language="ko"), "patient"), **ERROR)
+    browser = web.page("patient_error.html", language=web.language_of(asked(Accept_Language="ko"), "patient"), **ERROR)
     assert "Set-Cookie" not in browser.headers
 
 
-ERROR = {"title": "Reference", "message": "<b>", "reference": "abc", "vendor_code": "", "vendor_reference": ""}
+ERROR = {"title": "Reference", "message": "<b>", "reference": "abc", "code": "x"}
 
 
 @pytest.mark.parametrize("tag", OFFERED["patient"])
 def test_a_page_says_its_language_and_direction(tag: str) -> None:
     language = Language("patient", tag)
-    page = web.render("error.html", language, **ERROR)
+    page = web.render("patient_error.html", language, **ERROR)
     assert f'<html lang="{tag}" dir="{"rtl" if tag == "ar" else "ltr"}">' in page
     assert language.gettext("Reference") in page and "&lt;b&gt;" in page
 
