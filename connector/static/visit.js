@@ -125,6 +125,12 @@ function sure(button) {
   return false;
 }
 
+// the keyboard's place, when what it stood on was replaced
+function stay() {
+  const tab = content.querySelector(".tabs [aria-current]") || content.querySelector(".tabs button");
+  if (tab) tab.focus();
+}
+
 const done = (text) => say(document.getElementById("done"), text);
 const sent = (body) => (body.state === "sent" ? (body.again ? `Sent to ${body.to} a moment ago, not once more.` : `Sent to ${body.to}.`)
   : `Nobody knows whether it reached ${body.to}. Ask the patient before you send it again.`);
@@ -140,11 +146,18 @@ const actions = {
     await openOutside("handoff", "handoff", "url");
     document.querySelector("#handoff input").focus();
   },
-  reload: () => load(),
-  pick: (button) => load("?pick=" + encodeURIComponent(button.dataset.pick)),
-  board: (button) => {
+  reload: async () => {
+    await load();
+    stay();
+  },
+  pick: async (button) => {
+    await load("?pick=" + encodeURIComponent(button.dataset.pick));
+    stay();
+  },
+  board: async (button) => {
     silence();
-    return showBoard(ask, send, failed, button.dataset);
+    await showBoard(ask, send, failed, button.dataset);
+    stay();
   },
   link: async (form) => {
     const body = await send("link", { code: form.elements.code.value });
@@ -163,7 +176,8 @@ const actions = {
     const minutes = Number(form.elements.minutes.value);
     const known = content.querySelector("input[name=to]:not([value=typed])");
     const body = await send("late", minutes && known ? { minutes, channel: known.value } : { minutes });
-    done(body.to ? sent(body) : minutes ? "Shown on the patient's page." : "Taken back on the patient's page.");
+    const shown = minutes ? "Shown on the patient's page." : "Taken back on the patient's page.";
+    done(body.to ? `${shown} ${sent(body)}` : body.not_sent ? `${shown} Nothing was sent: ${body.not_sent}` : shown);
   },
   revoke: async (button) => {
     if (!sure(button)) return;

@@ -100,7 +100,7 @@ function chips(mine) {
     add(`Connected ${(seen.guests || 0) + (seen.staff || 0)}`, seen.guests ? "good" : "");
   }
   if (seen.live === "off") add(`Live status unavailable${seen.live_at ? " since " + clock(mine, seen.live_at) : ""}: look into Teams`, "bad");
-  if (seen.late_minutes) add(`Told: ${seen.late_minutes} minutes late`);
+  if (seen.late_minutes && seen.late_at && new Date(seen.late_at) >= mine.opens) add(`${minutes(seen.late_minutes)} late`);
   if (mine.lost) add(`No connection since ${mine.lost}: this is not up to date`, "bad");
   return found;
 }

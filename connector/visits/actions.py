@@ -61,7 +61,12 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         appointment, _ = _live(services(), session)
         at = clock.now().isoformat() if minutes else ""
         _note(session, appointment, late_minutes=int(minutes), late_at=at)
-        told = _send(services(), session, asked, kind="late", late_minutes=int(minutes)) if asked.get("channel") else {}
+        told: dict[str, object] = {}
+        if asked.get("channel"):
+            try:
+                told = _send(services(), session, asked, kind="late", late_minutes=int(minutes))
+            except RefusedError as refused:  # the patient's page says it all the same
+                told = {"not_sent": refused.message}
         return web.json_response({"late_minutes": minutes, **told})
 
     @bp.function_name("visit_revoke")

@@ -102,7 +102,7 @@ def _account(services: Services, req: func.HttpRequest) -> StaffAccount:
 def _connections(services: Services, account: StaffAccount) -> list[tuple[TenantScope, Connection]]:
     """The connections in which the account is linked. Raises RefusedError (403) when there is none."""
     scope = services.directory.find(account.tenant_id)
-    known = [one.value for one in connections(scope)] if scope else []
+    known = [one.value for one in connections(scope) if one.value.active] if scope else []
     linked = [(scope, one) for one in known if scope and is_linked(scope, one.id, account.object_id)]
     if not linked:
         raise RefusedError(

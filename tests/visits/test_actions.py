@@ -121,6 +121,9 @@ def test_running_late_is_on_the_patients_page_and_in_a_message_and_can_be_taken_
     assert "15" in text and "late" in text
     assert visit.do("late", minutes=0) == {"late_minutes": 0}
     assert not visit.presence["late_minutes"] and len(visit.texts(MOBILE)) == 1
+    with channels(visit.live, "sms"):
+        told = visit.do("late", minutes=20, channel="email")
+    assert "no messages in this way" in told["not_sent"] and visit.presence["late_minutes"] == 20
     for wrong in 7, -5, "15", None, True:
         assert visit.do("late", 422, minutes=wrong)["code"] == "visit.not_minutes"
 
