@@ -22,7 +22,7 @@ GOOD = json.loads(wanted().model_dump_json())
     ({"name": 7}, "name", "must be text"),
     ({"environment": TYPED}, "environment", "must be one of: test, production"),
     ({"fhir_base_url": f"ftp://{TYPED}.example/r4"}, "fhir_base_url",
-     "must be an address such as https://fhir-ehr.cerner.com/r4/<tenant>"),
+     "must be an address such as https://fhir-ehr.cerner.com/r4/ and the tenant's id"),
     ({"contact_phone": TYPED}, "contact_phone",
      "must be a telephone number as patients dial it, such as +1 312 234 6700"),
     ({"organizers": [TYPED]}, "organizers.0", "must be an id such as 5b18f6c4-d92e-4a03-b7e5-06c4d3a81f29"),
