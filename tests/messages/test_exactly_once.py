@@ -118,7 +118,7 @@ def test_where_nobody_listens_nothing_was_sent(stage: Stage) -> None:
 def test_a_sender_that_may_not_send_forgets_nobody(stage: Stage) -> None:
     due(stage, 2)
     other = tenants.add_sender(
-        stage.scope, SenderInput(kind="phone_number", value="+18005550199", label="Not ours"), ACTOR)
+        stage.scope, SenderInput(kind="phone_number", value="+13125550199", label="Not ours"), ACTOR)
     present = tenants.connection(stage.scope, stage.connection_id)
     tenants.link_sender(stage.scope, stage.connection_id, present.etag, other.id, ACTOR)
     stage.deliver()

@@ -110,7 +110,8 @@ class Story:
         self.pick(user.page, self.hospital.users[1].name)
         text = user.look("You need another role", status=403, widths=EVERY_WIDTH)
         assert "Global Administrator" in text and "Connector.Configure" in text
-        user.page.get_by_role("button", name="Sign out").click()
+        user.page.locator("details.menu summary").click()
+        user.page.get_by_role("button", name="Sign out", exact=True).click()
         user.look("Teams EHR connector")
 
     def pages_in_passing_and_wrong_addresses(self) -> None:
