@@ -36,7 +36,9 @@ package: setup ## Build dist/connector.zip, what Azure runs; prints one JSON lin
 	@$(PY) tools/package.py $(ARGS)
 
 CHECKOV := .cache/checkov
-infra-check: setup ## Check infra/ for known mistakes (checkov); what it says of the code is checked by `make test`
+infra-check: setup ## Check infra/ for known mistakes (checkov; bicep where it is installed); `make test` compares it with the code
+	@if command -v bicep >/dev/null; then for file in main events; do \
+		bicep build infra/$$file.bicep --stdout >/dev/null || exit 1; done; fi
 	@cksum requirements-infra.txt | cmp -s - $(CHECKOV)/.stamp || { rm -rf $(CHECKOV) && \
 		$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-input --no-deps --target $(CHECKOV) \
 		--only-binary :all: --require-hashes -r requirements-infra.txt && cksum requirements-infra.txt >$(CHECKOV)/.stamp; }

@@ -12,6 +12,7 @@ trap 'rm -rf "$work"' EXIT
 graph=00000003-0000-0000-c000-000000000000
 
 app=$(az ad app list --filter "displayName eq '$name'" --query '[].appId' -o tsv)
+[ "$(printf '%s\n' "$app" | wc -l)" -eq 1 ] || { echo "Several registrations are called $name: rename one." >&2; exit 1; }
 [ -n "$app" ] || app=$(az ad app create --display-name "$name" --sign-in-audience AzureADMultipleOrgs --query appId -o tsv)
 object=$(az ad app show --id "$app" --query id -o tsv)
 
