@@ -30,6 +30,7 @@ cat >"$work/app.json" <<JSON
 {
   "identifierUris": ["api://$app"],
   "groupMembershipClaims": "DirectoryRole",
+  "optionalClaims": {"idToken": [{"name": "auth_time", "essential": false}]},
   "api": {"requestedAccessTokenVersion": 2},
   "requiredResourceAccess": [{"resourceAppId": "$graph", "resourceAccess": [$resources]}],
   "appRoles": [

@@ -24,6 +24,8 @@ from connector.tenants import Connection, ConnectionInput, Sender
 _BLOCKING = frozenset({"fhir.address", "fhir.metadata", "patient.base", "base.duplicate", "environment"})
 """What must not fail before an address is stored. The rest may: Oracle enables the applications only after it was given
 the launch address, which names the connection."""
+_LATER = frozenset({"fhir.locations", "fhir.schedule"})
+"""About departments, which come after the address."""
 _FIELD_OF = {"patient.base": "patient_fhir_base_url", "environment": "environment"}
 _TYPED = ("fhir_base_url", "environment", "clinic_name", "contact_phone", "name", "patient_fhir_base_url")
 _ENVIRONMENTS = ("test", "production")
@@ -130,7 +132,7 @@ def _urls(
         typed=typed or fresh,
         released=released,
         errors=errors or {},
-        found=[check.formatted(visit.language.gettext) for check in found] if found else [],
+        found=[check.formatted(visit.language.gettext) for check in found or () if check.id not in _LATER],
         blocked=blocked,
     )
 

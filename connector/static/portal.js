@@ -41,6 +41,10 @@ for (const time of document.querySelectorAll("time[data-local]")) {
   time.textContent = new Date(time.dateTime).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 }
 
+// the tab that is open is in sight
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentElement.parentElement.scrollLeft = tab.parentElement.offsetLeft - 40;
+
 // only one menu is open, and Escape closes it
 const menu = document.querySelector("details.menu");
 if (menu) {

@@ -28,11 +28,11 @@ def fields(page: str, at: str = "<form method=\"post\" action=\"/portal/", last:
     return sent
 
 
-def send(browser: Browser, path: str, **changes: str | None) -> requests.Response:
-    """Open the page, change some fields (None: empty the box), send its form."""
+def send(browser: Browser, path: str, *, last: bool = True, **changes: str | None) -> requests.Response:
+    """Open the page, change some fields (None: empty the box), send its last form, or the first."""
     page = browser.get(path)
     assert page.status_code == 200, page.text
-    sent = {**fields(page.text, f'<form method="post" action="{path}'), **changes}
+    sent = {**fields(page.text, f'<form method="post" action="{path}', last), **changes}
     return browser.post(path, data={name: value for name, value in sent.items() if value is not None})
 
 
