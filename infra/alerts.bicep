@@ -11,9 +11,10 @@ param tags object
 // log lines that are alarms by themselves; tests/guards/test_infra.py compares with the code
 var alarms = [
   { event: 'messages.alarm_late', severity: 1, text: 'Messages are due for over 15 minutes and nothing stops them.' }
-  { event: 'messages.alarm_unscanned', severity: 1, text: 'No complete scan of a connection for over 30 minutes.' }
+  { event: 'messages.alarm_unscanned', severity: 1, text: 'A part of a schedule is over 30 minutes late for its complete scan.' }
   { event: 'messages.alarm_held', severity: 2, text: 'A brake holds messages until an admin looks.' }
   { event: 'messages.alarm_sender', severity: 2, text: 'Carriers or Microsoft block what a sender sends.' }
+  { event: 'queues.alarm_poisoned', severity: 2, text: 'Hints failed five times and lie in a poison queue.' }
 ]
 var counted = [
   {
@@ -30,14 +31,6 @@ var counted = [
     text: 'Requests, scans, sends or purges fail again and again.'
     query: 'AppTraces | where Message matches regex @\'^[a-z]+\\.([a-z]+_)?(failed|error|unread) \''
     threshold: 5
-    operator: 'GreaterThan'
-  }
-  {
-    name: 'poisoned'
-    severity: 2
-    text: 'A hint failed five times and was set aside.'
-    query: 'AppTraces | where Message has \'MaxDequeueCount\''
-    threshold: 0
     operator: 'GreaterThan'
   }
   {

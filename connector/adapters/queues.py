@@ -46,6 +46,23 @@ class Queues:
         except (HttpResponseError, ServiceRequestError, ServiceResponseError):
             raise TransientError("storage.queue_failed") from None
 
+    def poisoned(self) -> dict[str, int]:
+        """Hints that failed too often and were set aside by the host, by poison queue; those with any.
+
+        Raises TransientError.
+        """
+        from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+        found: dict[str, int] = {}
+        try:
+            for queue in self._client().list_queues():
+                if queue.name.endswith("-poison"):
+                    of_one = self._client().get_queue_client(queue.name).get_queue_properties()
+                    found[queue.name] = of_one.approximate_message_count or 0
+        except (HttpResponseError, ServiceRequestError, ServiceResponseError):
+            raise TransientError("storage.queue_failed") from None
+        return {name: count for name, count in found.items() if count}
+
     def _create(self, queue: str) -> None:
         from azure.core.exceptions import ResourceExistsError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.messages.brakes import as_restored, forget_due, pause, pause_sender, release, resume
+from connector.messages.brakes import as_restored
 from connector.messages.contacts import Contact
 from connector.messages.events import blueprint as events_blueprint
 from connector.messages.health import SenderFault
@@ -12,7 +12,7 @@ from connector.messages.ledger import count_states
 from connector.messages.lost_link import blueprint as lost_link_blueprint
 from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
-from connector.messages.optouts import record as record_opt_out
+from connector.messages.optouts import enter as enter_opt_out
 from connector.messages.previews import email_previews, previews
 from connector.messages.register import regenerated, was_moved
 from connector.messages.routes import blueprint as routes_blueprint
@@ -21,6 +21,7 @@ from connector.messages.self_test import send_test
 from connector.messages.status import Forecast, MessageStatus
 from connector.messages.status import forecast as connection_forecast
 from connector.messages.status import status as connection_status
+from connector.messages.stops import forget_due, pause, pause_sender, release, resume
 from connector.messages.triggers import blueprint
 from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
@@ -39,6 +40,7 @@ __all__ = [
     "connection_forecast",
     "connection_status",
     "email_previews",
+    "enter_opt_out",
     "events_blueprint",
     "forget_due",
     "international",
@@ -48,7 +50,6 @@ __all__ = [
     "pause_sender",
     "previews",
     "reachable",
-    "record_opt_out",
     "regenerated",
     "release",
     "resume",

@@ -12,7 +12,7 @@ Discover:    state.silent(day, department, updated) -> remember it, tell nobody;
              baselined(...) after the first complete scan of a day
 Dispatcher:  state.all_stopped, state.stopped(kind) -> rule, "" when free
 Workers:     state.stopped(kind): what is stopped stays planned
-Admins:      pause, resume, release, pause_sender
+Admins:      stops.py
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from pydantic import BaseModel
+
 from connector import logs
-from connector.adapters.tables import Row, RowChanged, RowExists, Value, Write
-from connector.errors import TransientError
-from connector.messages import ledger
+from connector.adapters.tables import Row, RowChanged, RowExists, Value
+from connector.errors import ConnectorError, TransientError
 from connector.messages.ledger import TABLE
-from connector.tenants import Actor, Connection, TenantScope
+from connector.tenants import Actor, Connection, TenantScope, record
 
 BRAKE, COUNTS, EPOCH = "b.brake", "b.counts", "b.epoch"
 ALL = "all"
@@ -39,13 +40,23 @@ RELEASED_FOR = timedelta(hours=24)
 BEAT = timedelta(minutes=10)
 GAP = timedelta(hours=1)
 """A process that starts and finds that nobody sent for longer than this assumes that the storage was restored."""
-FORGET_CHUNK = 33
-"""Three operations a message fill a transaction."""
 _ATTEMPTS = 10
 
-Rule = Literal["", "paused", "sender_paused", "held_restored", "held_volume", "held_mass_cancellation"]
+Rule = Literal["", "off", "paused", "sender_paused", "held_restored", "held_volume", "held_mass_cancellation"]
+ITSELF = Actor("connector")
 _epochs: dict[str, int] = {}
 """Connection to the highest number that this process saw."""
+
+
+class BrakeChange(BaseModel):
+    """What the tenant's history says of a brake that fell, or was pulled or let go."""
+
+    kind: str | None = None
+    rule: str | None = None
+    department: str | None = None
+    count: int | None = None
+    reason: str | None = None
+    """As an admin gave it."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +87,14 @@ class State:
     """By department name, or `all`."""
     locations: frozenset[str] = frozenset()
     """Fingerprints of the Cerner locations that were there: another one begins a baseline of its department."""
-    changed_by: str = ""
     etag: str | None = None
     counts: Row | None = None
     epoch: Row | None = None
 
     def stopped(self, kind: str) -> str:
         """The rule that keeps messages of this kind from being sent; empty when nothing does."""
+        if self.off:
+            return "off"
         if self.paused:
             return "paused"
         if self.sender_paused:
@@ -113,7 +125,7 @@ class State:
 def read(scope: TenantScope, connection: Connection, now: datetime, *, scanning: bool = False) -> State:
     """The brakes of a connection, begun or adjusted when its configuration or its storage changed: then also written.
 
-    `scanning`: `connection` was read just now, so that its locations may begin a baseline.
+    `scanning`: `connection` was read just now, so that its locations, or that it is on again, may begin a baseline.
     Two storage operations, and every ten minutes a third: the proof that sending went on. Raises TransientError when
     they cannot be read: then nothing may be sent.
     """
@@ -143,7 +155,8 @@ def baselined(scope: TenantScope, connection: Connection, day: date, now: dateti
 
 
 def note_off(scope: TenantScope, connection: Connection, now: datetime) -> None:
-    """Messages are switched off: switching them on again begins a new baseline."""
+    """Messages are switched off, also for workers that do not know the new configuration yet; the first scan after
+    switching them on again begins a new baseline."""
     state = peek(scope, connection)
     if state.etag and not state.off:
         change(scope, connection, now, lambda present: replace(present, off=True), settle=False)
@@ -152,60 +165,6 @@ def note_off(scope: TenantScope, connection: Connection, now: datetime) -> None:
 def hold(scope: TenantScope, connection: Connection, kind: str, rule: Rule, now: datetime) -> None:
     """Stop a kind, or `all`, until an admin's release."""
     change(scope, connection, now, lambda state: replace(state, held={**state.held, kind: rule}))
-
-
-def pause(scope: TenantScope, connection: Connection, now: datetime, actor: Actor) -> State:
-    """Nothing of this connection is sent until `resume`; what comes due meanwhile waits."""
-    logs.event("messages.paused", connection=connection.id)
-    by = actor.object_id
-    return change(scope, connection, now, lambda state: replace(state, paused=True, changed_by=by))
-
-
-def resume(scope: TenantScope, connection: Connection, now: datetime, actor: Actor) -> State:
-    logs.event("messages.resumed", connection=connection.id)
-    by = actor.object_id
-    return change(scope, connection, now, lambda state: replace(state, paused=False, changed_by=by))
-
-
-def release(scope: TenantScope, connection: Connection, kind: str, now: datetime, actor: Actor) -> State:
-    """Let go what is held of a kind, or `all`; it is not held again for a day."""
-    logs.event("messages.hold_released", connection=connection.id, kind=kind)
-
-    def edit(state: State) -> State:
-        gone = set(state.held) if kind == ALL else {kind} & set(state.held)
-        kept = {name: rule for name, rule in state.held.items() if name not in gone}
-        until = {name: now + RELEASED_FOR for name in gone if name != ALL}
-        return replace(state, held=kept, released={**state.released, **until}, changed_by=actor.object_id)
-
-    return change(scope, connection, now, edit)
-
-
-def forget_due(scope: TenantScope, connection: Connection, now: datetime) -> int:
-    """Send nothing that may have been sent before a restore: planned tellings, and reminders whose time has come.
-
-    How many messages. Later reminders stay. Raises TransientError when workers are in the way: then ask again.
-    """
-    forgotten = 0
-    for _ in range(3):
-        rows = scope.tables.query(TABLE, connection.id, start="d.", end="d/")
-        planned = [ledger.Message.of(row.key.split(".", 2)[2], row.values, row.key, row.etag) for row in rows]
-        doubtful = [m for m in planned if not m.lead or m.start - timedelta(minutes=m.lead) <= now]
-        if not doubtful:
-            logs.event("messages.forgotten", connection=connection.id, count=forgotten)
-            return forgotten
-        for first in range(0, len(doubtful), FORGET_CHUNK):
-            chunk = doubtful[first : first + FORGET_CHUNK]
-            none = ledger.Claim.new(ledger.real_now(), [])
-            ledger.claim(scope, connection.id, none, dict.fromkeys(chunk, "forgotten_after_restore"), {})
-            forgotten += len(chunk)
-    raise TransientError("messages.forget_contended")
-
-
-def pause_sender(scope: TenantScope, sender_id: str, now: datetime, actor: Actor, *, paused: bool = True) -> None:
-    """Nothing goes out by this sender, of any connection, until it is resumed (`paused=False`)."""
-    logs.event("messages.sender_paused", tenant=scope.tenant_id, sender=sender_id, paused=paused)
-    values: dict[str, Value] = {"paused": paused, "at": now.isoformat(), "by": actor.object_id}
-    scope.tables.transact(TABLE, [Write("upsert", Row(scope.tenant_id, f"b.sender.{sender_id}", values))])
 
 
 def change(
@@ -222,7 +181,7 @@ def change(
             written = scope.tables.update(TABLE, row) if row.etag else scope.tables.insert(TABLE, row)
         except (RowChanged, RowExists):
             continue
-        _tell_operator(present, wanted)
+        _tell(scope, present, wanted)
         resumed = present.held.get(ALL) == "held_restored" and ALL not in wanted.held
         if present.etag is None or (present.off and not wanted.off) or resumed:
             _stamp(scope, present, now)
@@ -230,12 +189,25 @@ def change(
     raise TransientError("messages.brake_contended")
 
 
-def _tell_operator(before: State, after: State) -> None:
-    if {(name, b.at) for name, b in after.baselines.items()} - {(name, b.at) for name, b in before.baselines.items()}:
-        logs.event("messages.baseline_begun", connection=after.connection_id)
+def _tell(scope: TenantScope, before: State, after: State) -> None:
+    """The operator's log and the tenant's history know of what falls by itself."""
+    connection_id, old = after.connection_id, {(name, b.at) for name, b in before.baselines.items()}
+    for name, baseline in after.baselines.items():
+        if (name, baseline.at) not in old:
+            logs.event("messages.baseline_begun", connection=connection_id)
+            _record(scope, "messages.baseline_begun", connection_id, BrakeChange(department=name))
     for kind, rule in after.held.items():
         if kind not in before.held:
-            logs.event("messages.held", connection=after.connection_id, kind=kind, rule=rule)
+            logs.event("messages.held", connection=connection_id, kind=kind, rule=rule)
+            _record(scope, "messages.held", connection_id, BrakeChange(kind=kind, rule=rule))
+
+
+def _record(scope: TenantScope, action: str, target: str, what: BrakeChange) -> None:
+    """A brake holds, whether or not that can be written down."""
+    try:
+        record(scope, ITSELF, action, target, after=what)
+    except ConnectorError as error:
+        logs.failure("messages.not_audited", error, connection=target)
 
 
 def _stamp(scope: TenantScope, state: State, now: datetime) -> None:
@@ -256,7 +228,7 @@ def _settle(state: State, connection: Connection, now: datetime, scanning: bool 
     locations = {name: _fingerprint(name) for name in connection.location_ids}
     known = frozenset(locations.values())
     baseline = Baseline(now, now.astimezone(UTC).date() + _horizon())
-    if state.etag is None or state.off:
+    if state.etag is None or (state.off and scanning):
         return replace(state, off=False, locations=known, baselines={ALL: baseline})
     if _restored(state, now):
         held = {**state.held, ALL: "held_restored"}
@@ -310,7 +282,6 @@ def peek(scope: TenantScope, connection: Connection) -> State:
             for name, (at, through, done) in kept["baselines"].items()
         },
         locations=frozenset(kept["locations"]),
-        changed_by=row.text("changed_by"),
         etag=row.etag,
     )
 
@@ -327,7 +298,6 @@ def _row(state: State) -> Row:
     values: dict[str, Value] = {
         "paused": state.paused,
         "off": state.off,
-        "changed_by": state.changed_by,
         "state": json.dumps(kept, separators=(",", ":")),
     }
     return Row(state.connection_id, BRAKE, values, state.etag)

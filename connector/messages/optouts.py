@@ -6,7 +6,7 @@ Table `OptOuts`, partition `{tenant}.{sender}`, the sender of all e-mail being `
 
 The table is apart from `Visits`, so that a purge or a restore of messages never forgets a STOP.
 
-    record(scope, sender, number, out=True, via="link")
+    record(scope, sender, number, out=True, via="link"); enter(scope, sender, number, actor, out=True) by staff
     opted_out(scope, sender.id, numbers) -> the numbers that must not be texted
     stop_token(scope, sealer, address) -> what an e-mail's link to stop says of its reader, taken by record_token
 """
@@ -17,11 +17,14 @@ import secrets
 from collections.abc import Collection
 from typing import Literal
 
+from pydantic import BaseModel
+
 from connector import clock, keys
 from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError
 from connector.messages.phone import country_of_number
-from connector.tenants import Sender, TenantScope
+from connector.tenants import Actor, Sender, TenantScope
+from connector.tenants import record as audit
 
 TABLE = "OptOuts"
 EMAIL = "email"
@@ -33,9 +36,24 @@ _known: dict[str, tuple[str, frozenset[str]]] = {}
 """Partition to version and hashes, of the senders that this process used last."""
 
 
+class OptOutChange(BaseModel):
+    """What the tenant's history says of a stop that staff entered."""
+
+    out: bool
+    contact: str
+    """The row's key: a keyed hash."""
+
+
 def record(scope: TenantScope, sender_id: str, number: str, *, out: bool, via: Via) -> None:
     """Stop or restart the messages of one sender to a number or address; doing it again changes nothing."""
     _record(scope, sender_id, _hash(scope, number), out=out, via=via)
+
+
+def enter(scope: TenantScope, sender_id: str, number: str, actor: Actor, *, out: bool) -> None:
+    """As `record`, for a patient who told staff; who entered it is written into the tenant's history first."""
+    hashed = _hash(scope, number)
+    audit(scope, actor, "optout.entered", sender_id, after=OptOutChange(out=out, contact=hashed))
+    _record(scope, sender_id, hashed, out=out, via="staff")
 
 
 def stop_token(scope: TenantScope, sealer: keys.Sealer, address: str) -> str:

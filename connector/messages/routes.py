@@ -57,6 +57,12 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
                 _watch(scope, clock.now())
             except ConnectorError as error:
                 logs.event("messages.watch_failed", tenant=scope.tenant_id, code=error.code)
+        for region, queues in services().storage.queues.items():
+            try:
+                for queue, count in queues.poisoned().items():
+                    logs.event("queues.alarm_poisoned", queue=queue, count=count)
+            except ConnectorError as error:
+                logs.event("messages.watch_failed", region=region, code=error.code)
 
     return bp
 

@@ -60,6 +60,7 @@ def _act(
     scope: TenantScope, found: Versioned[tenants.Connection], actor: Actor, done: str, fields: Mapping[str, str]
 ) -> None:
     now, connection, etag = clock.now(), found.value, fields.get("etag", "")
+    reason = fields.get("reason", "").strip()[:200] or None
     if done == "settings":
         wanted = tenants.ConnectionPatch(messages=MessageSettings.model_validate(_typed(connection, fields)))
         tenants.change_connection(scope, connection.id, etag, wanted, actor)
@@ -68,13 +69,13 @@ def _act(
         changed = tenants.change_connection(scope, connection.id, etag, wanted, actor)
         messages.configured(scope, changed.value, now)
     elif done == "pause":
-        messages.pause(scope, connection, now, actor)
+        messages.pause(scope, connection, now, actor, reason)
     elif done == "resume":
-        messages.resume(scope, connection, now, actor)
+        messages.resume(scope, connection, now, actor, reason)
     elif done == "release" and fields.get("kind") in (*KINDS, "all"):
         if fields.get("forget"):
-            messages.forget_due(scope, connection, now)
-        messages.release(scope, connection, fields["kind"], now, actor)
+            messages.forget_due(scope, connection, now, actor, reason)
+        messages.release(scope, connection, fields["kind"], now, actor, reason)
     else:
         raise RefusedError("portal.unknown_action", N_("This form is not complete. Please open the page again."))
 

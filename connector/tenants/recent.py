@@ -1,7 +1,7 @@
 """The configuration as timers and workers read it, so that a message costs no reading of its own.
 
-What this process writes it sees at once; what another one writes, `KEPT_S` of real time later at most. Brakes and
-opt-outs are not configuration: they are read afresh for each chunk of messages.
+What this process writes it sees at once; what another one writes, `KEPT_S` of real time later at most. Brakes (among
+them that messages are off) and opt-outs are no configuration: they are read afresh for each chunk of messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from connector.tenants.scope import CONFIGURATION, TenantScope
 from connector.tenants.sender_store import senders
 from connector.tenants.store import connections
 
-KEPT_S = 5.0
+KEPT_S = 10.0
 T = TypeVar("T")
 
 

@@ -52,10 +52,17 @@ class TenantScope:
 
     def index(self, purpose: str, *parts: str) -> str:
         """The keyed name of a thing under the tenant's index key for `purpose` (visit, meeting, link)."""
-        key = self._index_keys.get(purpose)
-        if key is None:
-            key = self._index_keys[purpose] = self._index_key(purpose)
-        return index(key, *parts)
+        if purpose not in self._index_keys:
+            self._read_index_keys()
+        if purpose not in self._index_keys:
+            self._index_keys[purpose] = self._index_key(purpose)
+        return index(self._index_keys[purpose], *parts)
+
+    def _read_index_keys(self) -> None:
+        """All of the tenant at once: a process that needs one soon needs them all."""
+        for row in self.tables.query(CONFIGURATION, self.tenant_id, start="key.", end="key/"):
+            purpose = row.key.removeprefix("key.")
+            self._index_keys[purpose] = self._unwrapped(row, purpose)
 
     def wrap(self, value: bytes, name: str) -> str:
         """A secret of the tenant as storage keeps it, under the stamp's wrapping keys; opens only under its name."""
@@ -69,16 +76,16 @@ class TenantScope:
         """Random for each tenant and purpose; whoever inserts first makes it, everybody uses that one."""
         import secrets
 
-        context = f"{self.tenant_id}|{purpose}"
-        row = self.tables.get(CONFIGURATION, self.tenant_id, f"key.{purpose}")
-        if row is None:
-            wrapped = self._wrapper.wrap(secrets.token_bytes(32), context=context)
-            row = Row(self.tenant_id, f"key.{purpose}", {"wrapped": wrapped})
-            try:
-                self.tables.insert(CONFIGURATION, row)
-            except RowExists:
-                row = self.tables.get(CONFIGURATION, self.tenant_id, f"key.{purpose}") or row
-        return self._wrapper.unwrap(row.text("wrapped"), context=context)
+        wrapped = self._wrapper.wrap(secrets.token_bytes(32), context=f"{self.tenant_id}|{purpose}")
+        row = Row(self.tenant_id, f"key.{purpose}", {"wrapped": wrapped})
+        try:
+            self.tables.insert(CONFIGURATION, row)
+        except RowExists:
+            row = self.tables.get(CONFIGURATION, self.tenant_id, f"key.{purpose}") or row
+        return self._unwrapped(row, purpose)
+
+    def _unwrapped(self, row: Row, purpose: str) -> bytes:
+        return self._wrapper.unwrap(row.text("wrapped"), context=f"{self.tenant_id}|{purpose}")
 
 
 def wrapping_context(row: Row) -> str:

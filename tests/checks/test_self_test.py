@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from connector import messages, tenants
+from connector import tenants
 from connector.adapters import acs
 from connector.adapters.tables import Row
 from connector.checks import Check, self_test
 from connector.errors import TransientError
+from connector.messages import optouts
 from connector.tenants import Connection, Department, MessageSettings, SenderInput, SenderPatch, Verification
 from sandbox import graph as simulated_graph
 from sandbox.acs import ACS_KEYS
@@ -58,7 +59,7 @@ def chain(new_tenant: Callable[..., Tenant], world: World, simulated: Simulated)
     made = stamp.wanted(fhir_base_url=simulated.base(HARBOR), organizers=[HARBOR.organizers[0].oid])
     connection = Connection(id="a1", **made.model_dump(), departments=[CLINIC], sender_id=sender.id)
     yield Chain(tenant, world, connection)
-    messages.record_opt_out(tenant.scope, sender.id, MINE, out=False, via="staff")
+    optouts.record(tenant.scope, sender.id, MINE, out=False, via="staff")
 
 
 def test_every_link_holds(chain: Chain) -> None:
@@ -130,7 +131,7 @@ def test_who_is_not_texted(chain: Chain) -> None:
     assert chain.text(environment="test") == "not_listed"
     assert chain.text(environment="test", messages=MessageSettings(allowed_numbers=[MINE])) == "sent"
     assert chain.text(sender_id=None) == "no_sender"
-    messages.record_opt_out(chain.tenant.scope, chain.connection.sender_id or "", MINE, out=True, via="reply")
+    optouts.record(chain.tenant.scope, chain.connection.sender_id or "", MINE, out=True, via="reply")
     assert chain.text() == "opted_out"
     assert len(chain.world.outbox) == 1
 

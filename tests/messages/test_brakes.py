@@ -12,7 +12,7 @@ import pytest
 from connector import bootstrap, tenants
 from connector.adapters.tables import Row, Write
 from connector.errors import TransientError
-from connector.messages import brakes, limits, volume
+from connector.messages import brakes, limits, stops, volume
 from connector.messages.ledger import TABLE
 from connector.tenants import ConnectionPatch, Department, Sender
 from sandbox.cerner import appointments
@@ -23,7 +23,7 @@ NAME = Sender(id="ab13", kind="alphanumeric", value="Nordlys", label="Main")
 
 
 def state(stage: Stage) -> brakes.State:
-    return brakes.read(stage.scope, stage.connection, stage.world.now())
+    return brakes.read(stage.scope, stage.connection, stage.world.now(), scanning=True)
 
 
 def change(stage: Stage, patch: ConnectionPatch) -> None:
@@ -93,20 +93,20 @@ def test_a_day_stays_silent_until_it_was_scanned_completely(stage: Stage) -> Non
 
 
 def test_pause_holds_back_and_resume_lets_go(stage: Stage) -> None:
-    brakes.pause(stage.scope, stage.connection, stage.world.now(), ACTOR)
+    stops.pause(stage.scope, stage.connection, stage.world.now(), ACTOR)
     stage.book()
     assert send(stage) == 0 and len(stage.rows("d")) == 1
-    brakes.resume(stage.scope, stage.connection, stage.world.now(), ACTOR)
+    stops.resume(stage.scope, stage.connection, stage.world.now(), ACTOR)
     stage.world.advance(timedelta(minutes=10))
     assert send(stage) == 1
 
 
 def test_pause_of_a_sender_holds_back_each_of_its_connections(stage: Stage) -> None:
-    brakes.pause_sender(stage.scope, stage.connection.sender_id or "", stage.world.now(), ACTOR)
+    stops.pause_sender(stage.scope, stage.connection.sender_id or "", stage.world.now(), ACTOR)
     stage.book()
     assert send(stage) == 0
     assert state(stage).stopped("confirmation") == "sender_paused"
-    brakes.pause_sender(stage.scope, stage.connection.sender_id or "", stage.world.now(), ACTOR, paused=False)
+    stops.pause_sender(stage.scope, stage.connection.sender_id or "", stage.world.now(), ACTOR, paused=False)
     stage.world.advance(timedelta(minutes=10))
     assert send(stage) == 1
 
@@ -115,12 +115,12 @@ def test_pause_stops_what_a_worker_has_not_begun(stage: Stage) -> None:
     stage.book()
     stage.discover()
     (hint,) = stage.dispatch()
-    brakes.pause(stage.scope, stage.connection, stage.world.now(), ACTOR)
+    stops.pause(stage.scope, stage.connection, stage.world.now(), ACTOR)
     stage.run("send", hint)
     assert stage.outbox == [] and stage.status() == {"planned": 1}
 
 
-@pytest.mark.parametrize("what", ["connection", "sender", "kind"])
+@pytest.mark.parametrize("what", ["connection", "sender", "kind", "off"])
 def test_what_another_process_stops_is_stopped_before_the_next_claim(stage: Stage, what: str) -> None:
     """The worker has just read everything, and knows the configuration for some seconds: brakes it reads afresh."""
     stage.book(0)
@@ -131,9 +131,11 @@ def test_what_another_process_stops_is_stopped_before_the_next_claim(stage: Stag
     other = bootstrap.build(stage.services.settings).directory.scope(stage.scope.tenant_id)
     now, connection = stage.world.now(), stage.connection
     if what == "connection":
-        brakes.pause(other, connection, now, ACTOR)
+        stops.pause(other, connection, now, ACTOR)
     elif what == "sender":
-        brakes.pause_sender(other, connection.sender_id or "", now, ACTOR)
+        stops.pause_sender(other, connection.sender_id or "", now, ACTOR)
+    elif what == "off":
+        brakes.note_off(other, connection, now)
     else:
         brakes.hold(other, connection, "confirmation", "held_volume", now)
     stage.run("send", hint)
@@ -164,7 +166,7 @@ def test_an_abnormal_volume_is_held_until_an_admin_releases_it(stage: Stage) -> 
     stage.book()
     assert send(stage) == 0
     assert (state(stage).stopped("confirmation"), state(stage).stopped("change")) == ("held_volume", "")
-    brakes.release(stage.scope, stage.connection, "confirmation", stage.world.now(), ACTOR)
+    stops.release(stage.scope, stage.connection, "confirmation", stage.world.now(), ACTOR)
     stage.world.advance(timedelta(minutes=10))
     assert send(stage) == 1
     assert admit(stage, confirmation=900) == frozenset(), "who released it has looked"
@@ -198,7 +200,7 @@ def test_hospital_wide_cancellation_sends_nothing(stage: Stage) -> None:
     booked = [stage.book(n % 5, in_minutes=300 + 2 * n) for n in range(25)]
     stage.world.sms_per_minute = dict.fromkeys(stage.world.sms_per_minute, 10_000)
     stage.discover()
-    brakes.release(stage.scope, stage.connection, "all", stage.world.now(), ACTOR)
+    stops.release(stage.scope, stage.connection, "all", stage.world.now(), ACTOR)
     stage.deliver()
     sent = len(stage.outbox)
     for one in booked:
@@ -231,8 +233,8 @@ def test_a_restored_backup_sends_nothing_until_it_is_released(stage: Stage, *, r
         brakes._epochs.clear()
     assert send(stage) == 0 and send(stage) == 0
     assert state(stage).all_stopped == "held_restored"
-    assert brakes.forget_due(stage.scope, stage.connection, stage.world.now()) == 0, "the scan took it as told"
-    brakes.release(stage.scope, stage.connection, "all", stage.world.now(), ACTOR)
+    assert stops.forget_due(stage.scope, stage.connection, stage.world.now(), ACTOR) == 0, "the scan took it as told"
+    stops.release(stage.scope, stage.connection, "all", stage.world.now(), ACTOR)
     assert state(stage).all_stopped == ""
     stage.book(2, in_minutes=120)
     assert send(stage) == 1, "it goes on, and what was sent before is not sent again"

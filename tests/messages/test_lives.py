@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector import clock
 from connector.ehr import Appointment
-from connector.messages import brakes, ledger, optouts
+from connector.messages import brakes, ledger, optouts, stops
 from connector.messages.schedule import quiet_period
 from connector.tenants import Actor
 from tests.messages.lives import Clinic, NewClinic, Sent, lives, utc
@@ -224,7 +224,7 @@ def test_after_a_restore_nothing_is_told_again(new_clinic: NewClinic, before: Ev
     clinic.restore(backup)
     _settle(clinic)
     assert len(clinic.sms.sent) == sent, "held"
-    brakes.release(clinic.scope, clinic.connection, "all", clinic.now, ACTOR)
+    stops.release(clinic.scope, clinic.connection, "all", clinic.now, ACTOR)
     _settle(clinic)
     new = [sms.text for sms in clinic.sms.sent[sent:]]
     assert all("remind" in text and text not in texts for text in new), "only reminders that came due meanwhile"

@@ -3,9 +3,11 @@
 import json
 import re
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any
 
 import pytest
+from azure.storage.queue import QueueClient
 
 from connector import logs, messages, tenants
 from connector.messages import brakes
@@ -13,7 +15,7 @@ from connector.messages.status import watch
 from connector.portal.api import OPERATIONS
 from connector.portal.api.openapi import document
 from connector.tenants import ConnectionPatch
-from tests.messages.asking import admin_cookie, ask, text_of
+from tests.messages.asking import admin_cookie, ask, functions, text_of
 from tests.messages.conftest import ACTOR, Stage
 
 
@@ -124,6 +126,56 @@ def test_brakes_by_api(stage: Stage) -> None:
     assert now(stage).sender_paused
     ask(stage, "api_sender_resume", "POST", **chosen)
     assert not now(stage).sender_paused
+
+
+def test_brakes_leave_who_and_why_in_the_history(stage: Stage) -> None:
+    one, sender = {"connection": stage.connection_id}, stage.connection.sender_id or ""
+    ask(stage, "api_messages_pause", "POST", body={"reason": "wrong texts"}, **one)
+    ask(stage, "api_messages_resume", "POST", **one)
+    ask(stage, "api_sender_pause", "POST", body={"reason": "carrier asks"}, sender=sender)
+    ask(stage, "api_sender_resume", "POST", sender=sender)
+    brakes.hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
+    ask(stage, "api_messages_release", "POST", body={"kind": "change", "reason": "migration"}, **one)
+    ask(stage, "api_sender_opt_outs", "POST", body={"number": "+13125552348"}, sender=sender)
+    changes = [
+        (c.action, c.actor == ACTOR.object_id, c.target, {f.path: f.after for f in c.fields})
+        for c in takewhile(lambda c: c.action != "connection.changed", tenants.history(stage.scope).items)
+    ]
+    *newest, first = changes
+    assert newest == [
+        ("optout.entered", True, sender, {"out": True, "contact": newest[0][3]["contact"]}),
+        ("messages.released", True, stage.connection_id, {"kind": "change", "reason": "migration"}),
+        ("messages.held", False, stage.connection_id, {"kind": "change", "rule": "held_volume"}),
+        ("sender.resumed", True, sender, {}),
+        ("sender.paused", True, sender, {"reason": "carrier asks"}),
+        ("messages.resumed", True, stage.connection_id, {}),
+        ("messages.paused", True, stage.connection_id, {"reason": "wrong texts"}),
+    ]
+    assert first == ("messages.baseline_begun", False, stage.connection_id, {"department": "all"})
+    assert not any(change.restorable for change in tenants.history(stage.scope, sender).items)
+    assert "5552348" not in json.dumps(changes), "the number is a keyed hash"
+
+
+def test_a_reason_is_short(stage: Stage) -> None:
+    answer = ask(stage, "api_messages_pause", "POST", body={"reason": "x" * 201}, connection=stage.connection_id)
+    assert answer.status_code == 422 and not now(stage).paused
+
+
+def test_hints_in_a_poison_queue_are_an_alarm(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"send-{stage.hospital.region}-poison"
+    with stage.queue("send") as queue:
+        made = QueueClient(queue.url.rsplit("/", 1)[0], name, credential=queue.credential)
+    watch_timer = functions(stage)["messages_watch"]
+    found: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(logs, "event", lambda name, **fields: found.append((name, fields)))
+    with made:
+        made.create_queue()
+        watch_timer(None)
+        assert "queues.alarm_poisoned" not in dict(found)
+        made.send_message("set aside by the host")
+        watch_timer(None)
+        made.delete_queue()
+    assert dict(found)["queues.alarm_poisoned"] == {"queue": name, "count": 1}
 
 
 def test_settings_by_api(stage: Stage) -> None:

@@ -71,12 +71,12 @@ def test_a_restored_switch_begins_messages_with_a_silent_baseline(admin: Admin) 
     connection = tenants.connection(admin.scope, one.rpartition("/")[2]).value
     now = clock.now()
     brakes.baselined(admin.scope, connection, now.date(), now)  # the first complete scan of today
-    assert not brakes.read(admin.scope, connection, now).silent(now.date(), "Family Medicine")
+    assert not brakes.read(admin.scope, connection, now, scanning=True).silent(now.date(), "Family Medicine")
     etag = admin.ask("PATCH", one, {"messages_enabled": False}, etag=etag).headers["ETag"]
     assert brakes.peek(admin.scope, connection).off
     restored = admin.ask("POST", f"{one}/history/{on['id']}/restore", etag=etag)
     assert told(restored)["messages_enabled"]
-    state = brakes.read(admin.scope, connection, now)
+    state = brakes.read(admin.scope, connection, now, scanning=True)
     assert state.silent(now.date(), "Family Medicine"), "what was booked meanwhile is not told"
 
 

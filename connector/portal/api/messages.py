@@ -37,8 +37,16 @@ class OptOut(BaseModel):
     out: bool
 
 
-class HoldRelease(BaseModel):
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
+"""For the history; nothing about a patient."""
+
+
+class Why(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    reason: Reason | None = None
+
+
+class HoldRelease(Why):
     kind: Literal["all", "confirmation", "reminder", "change", "cancellation"] = "all"
     forget_due: bool = False
     """Send nothing of what is due now: after a restore it may have been sent already."""
@@ -94,14 +102,14 @@ def messages_settings_set(call: Call, body: MessageSettings) -> V[Connection]:
 
 
 @api.operation("POST", f"{OF_ONE}/pause", "Pause a connection")
-def messages_pause(call: Call) -> MessageStatus:
-    messages.pause(call.scope, call.connection, clock.now(), call.actor)
+def messages_pause(call: Call, body: Why | None) -> MessageStatus:
+    messages.pause(call.scope, call.connection, clock.now(), call.actor, _reason(body))
     return messages_status(call)
 
 
 @api.operation("POST", f"{OF_ONE}/resume", "Resume a connection")
-def messages_resume(call: Call) -> MessageStatus:
-    messages.resume(call.scope, call.connection, clock.now(), call.actor)
+def messages_resume(call: Call, body: Why | None) -> MessageStatus:
+    messages.resume(call.scope, call.connection, clock.now(), call.actor, _reason(body))
     return messages_status(call)
 
 
@@ -109,9 +117,13 @@ def messages_resume(call: Call) -> MessageStatus:
 def messages_release(call: Call, body: HoldRelease | None) -> MessageStatus:
     wanted = body or HoldRelease()
     if wanted.forget_due:
-        messages.forget_due(call.scope, call.connection, clock.now())
-    messages.release(call.scope, call.connection, wanted.kind, clock.now(), call.actor)
+        messages.forget_due(call.scope, call.connection, clock.now(), call.actor, wanted.reason)
+    messages.release(call.scope, call.connection, wanted.kind, clock.now(), call.actor, wanted.reason)
     return messages_status(call)
+
+
+def _reason(body: Why | None) -> str | None:
+    return body.reason if body else None
 
 
 @api.operation("POST", "/senders/{sender}/opt-outs", "Stop, or restart, messages to a number or address", status=201)
@@ -129,7 +141,7 @@ def sender_opt_outs(call: Call, body: OptOutInput) -> OptOut:
                 status=409,
                 title="Still stopped",
             )
-    messages.record_opt_out(call.scope, sender_id, contact, out=body.out, via="staff")
+    messages.enter_opt_out(call.scope, sender_id, contact, call.actor, out=body.out)
     return OptOut(sender_id=sender_id, out=body.out)
 
 
@@ -140,16 +152,16 @@ def _given(value: str | None, name: str) -> str:
 
 
 @api.operation("POST", "/senders/{sender}/pause", "Pause a sender, of every connection")
-def sender_pause(call: Call) -> Sender:
-    return _pause(call, paused=True)
+def sender_pause(call: Call, body: Why | None) -> Sender:
+    return _pause(call, body, paused=True)
 
 
 @api.operation("POST", "/senders/{sender}/resume", "Resume a sender")
-def sender_resume(call: Call) -> Sender:
-    return _pause(call, paused=False)
+def sender_resume(call: Call, body: Why | None) -> Sender:
+    return _pause(call, body, paused=False)
 
 
-def _pause(call: Call, *, paused: bool) -> Sender:
+def _pause(call: Call, body: Why | None, *, paused: bool) -> Sender:
     found = tenants.versioned_sender(call.scope, call.param("sender")).value
-    messages.pause_sender(call.scope, found.id, clock.now(), call.actor, paused=paused)
+    messages.pause_sender(call.scope, found.id, clock.now(), call.actor, paused=paused, reason=_reason(body))
     return found
