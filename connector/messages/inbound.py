@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from connector import clock, ehr, logs
 from connector.adapters.acs_events import Reply
-from connector.adapters.tables import Row, RowExists, Write
+from connector.adapters.tables import Row, RowExists, Value, Write
 from connector.errors import ConnectorError, PermanentError
 from connector.messages import brakes, limits, optouts
 from connector.messages.decide import LIVE
@@ -129,7 +129,8 @@ def _confirm(services: Services, asked: _Asked, visit: Visit) -> str:
     appointment = _appointment(services, asked, appointment_id) if appointment_id else None
     if appointment is None or appointment.status not in LIVE or appointment.start is None:
         return _answer(services, asked, "reply.help", None)
-    noted = {"confirmed_at": clock.now().isoformat(), "end": (appointment.end or appointment.start).isoformat()}
+    start, end = appointment.start, appointment.end or appointment.start
+    noted: dict[str, Value] = {"confirmed_for": start.isoformat(), "end": end.isoformat()}
     scope.tables.transact(TABLE, [Write("put", Row(connection.id, f"p.{visit.key}", noted))])
     if connection.write_back and appointment.status == "booked":
         _accept(services, asked, appointment)

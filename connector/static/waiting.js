@@ -91,6 +91,10 @@ function chips(mine) {
   const seen = mine.seen;
   const found = [];
   const add = (text, kind = "") => found.push([text, kind]);
+  if (seen.confirmed_for) {
+    const start = new Date(seen.confirmed_for).toLocaleString([], { weekday: "short", hour: "numeric", minute: "2-digit", timeZone: mine.zone });
+    add(`Confirmed for ${start}`, "good");
+  }
   add(seen.opened_at ? `Link opened ${clock(mine, seen.opened_at)}` : "Link not opened", seen.opened_at ? "good" : "");
   if (seen.test) add(TESTS[seen.test] || "Device test failed", seen.test === "ok" ? "good" : "bad");
   else add("No device test");

@@ -20,7 +20,7 @@ VISITS = "Visits"
 
 STATUS = (
     "opened_at", "joined_at", "test", "tested_at", "browser", "lobby", "lobby_since", "guests", "staff", "live",
-    "live_at", "late_minutes", "late_at", "ended", "ended_at",
+    "live_at", "late_minutes", "late_at", "ended", "ended_at", "confirmed_for",
 )  # fmt: skip
 """Columns that the clinician's page shows; times are ISO 8601, UTC."""
 

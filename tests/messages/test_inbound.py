@@ -42,7 +42,7 @@ def told(stage: Stage, patient: int = 0, **more: Any) -> str:
 def confirmed(stage: Stage, appointment: str) -> bool:
     visit = stage.scope.index("visit", stage.connection_id, appointment)
     row = stage.scope.tables.get("Visits", stage.connection_id, f"p.{visit}")
-    return bool(row and row.text("confirmed_at"))
+    return bool(row and row.text("confirmed_for"))
 
 
 def patient_status(stage: Stage, appointment: str) -> str:

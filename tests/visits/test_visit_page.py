@@ -83,7 +83,7 @@ def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
         (on, "Tapped Join", "Video visit"),
         ({"lobby": 2, "lobby_since": 6}, "2 people wait 6 minutes", waiting(6)),
         ({"lobby": 0, "lobby_since": "", "guests": 1}, "The patient is in the call, staff is not", "Video visit"),
-        ({"staff": 1, "test": "ok"}, "In the call", "Video visit"),
+        ({"staff": 1, "test": "ok", "confirmed_for": "2031-03-04T15:30:00+00:00"}, "In the call", "Video visit"),
         ({"live": "off", "live_at": 2, "browser": "old", "guests": 0, "staff": 0}, "Waiting 4 minutes", waiting(4)),
         ({"ended": "phone", "ended_at": 0, "late_minutes": 15, "late_at": 1}, "Completed by phone", "Video visit"),
     ]
@@ -92,6 +92,7 @@ def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
         desk.shows(text)
         desk.look(title)
     chips = desk.page.locator("#chips").inner_text()
+    assert re.search(r"Confirmed for Tue,? 9:30\s*AM", chips)
     for said in "Live status unavailable since", "Their browser is too old", "15 minutes late":
         assert said in chips
     assert "End meeting" in desk.page.locator("#ended").inner_text()
