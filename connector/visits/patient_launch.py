@@ -55,12 +55,13 @@ def _next_visit(services: Services, session: VisitSession) -> Appointment | None
     patient_id, now, found = _patient_of(session), clock.now(), session.connection
     reader = services.ehr.user_reader(session.scope, found, "patient", session.access_token)
     seen = reader.search_appointments(patient_id=patient_id, start=now - BEHIND, end=now + AHEAD)
-    theirs = sorted(
+    theirs = [
         (visit.start, visit)
         for visit in seen.items
         if visit.start and patient_id in visit.patient_ids and visit.is_video(found.video_codes)
         and visit.status not in GONE
-    )  # fmt: skip
+    ]  # fmt: skip
+    theirs.sort(key=lambda one: one[0])  # by the start alone: two may begin at the same time
     ahead = [visit for start, visit in theirs if now <= closes(found, start, visit.end)]
     doubtful = not seen.complete or any(visit.start is None or not visit.patient_ids for visit in seen.items)
     if not ahead and doubtful:

@@ -50,6 +50,8 @@ def test_it_leads_to_the_next_visit_days_ahead_too(live: Live, browser: Browser)
 
 def test_a_proxy_and_a_token_without_a_patient(live: Live, browser: Browser) -> None:
     theirs = live.book("suri", in_minutes=1)
+    live.book("suri", in_minutes=9)
+    live.book("suri", in_minutes=9)  # two begin at the same time
     appointments.move(live.world, "harbor", theirs, live.world.now() + timedelta(minutes=1))
     expected = location(browser, "suri")
     with live.mischief("patient_proxy"):
