@@ -91,8 +91,11 @@ class Sms:
 class Clinic:
     """One connection of a tenant of its own, with its silent baseline over, and an empty schedule at `now`."""
 
-    def __init__(self, tables: Tables, now: datetime, locations: Sequence[str] = (LOCATION,), **wanted: Any) -> None:
-        self.now = now
+    def __init__(
+        self, tables: Tables, now: datetime, locations: Sequence[str] = (LOCATION,), zone: str = "America/Chicago",
+        **wanted: Any,
+    ) -> None:  # fmt: skip
+        self.now, self.zone = now, zone
         self._days = {now.date()}
         clock.install(lambda: self.now)
         self.tables, self.ehr, self.sms, self.sealer = tables, Ehr(), Sms(), keys.Sealer((KEY,))
@@ -107,14 +110,16 @@ class Clinic:
             messages_enabled=True,
             sender_id="ab12",
             messages=MessageSettings(**wanted),
-            departments=[Department(name="Family Medicine", location_ids=list(locations), time_zone="America/Chicago")],
+            departments=[Department(name="Family Medicine", location_ids=list(locations), time_zone=zone)],
         )
         self.scope = TenantScope(str(uuid.uuid4()), Region("americas"), tables, None, keys.Wrapper((KEY,)))  # type: ignore
         sender = Sender(id="ab12", kind="phone_number", value="+18005550100", label="Main")
         self.desk = Desk(self.scope, self.connection, sender, self.ehr, self.sms, self.sealer, "https://v.example")  # type: ignore
         self.scan()
 
-    def book(self, appointment: str, start: datetime, patient: str = "13207741") -> None:
+    def book(
+        self, appointment: str, start: datetime, patient: str = "13207741", location: str = LOCATION
+    ) -> None:
         self.ehr.appointments[appointment] = Appointment(
             appointment,
             "0",
@@ -123,11 +128,11 @@ class Clinic:
             start + timedelta(minutes=30),
             (patient,),
             (),
-            (LOCATION,),
+            (location,),
             (VIDEO,),
             False,
         )
-        number = ContactPoint("phone", f"312555{patient[-4:]}", "mobile", 1, None, None)
+        number = ContactPoint("phone", f"+1312555{patient[-4:]}", "mobile", 1, None, None)
         self.ehr.patients.setdefault(
             patient, Patient(patient, True, False, None, None, date(1980, 1, 1), None, None, "en", (number,))
         )
@@ -192,6 +197,13 @@ class Clinic:
         """Every window is due again."""
         if self.tables.get(ledger.TABLE, self.connection.id, lease.KEY):
             self.tables.transact(ledger.TABLE, [Write("delete", Row(self.connection.id, lease.KEY))])
+
+    def all_due(self) -> None:
+        """The same, and they are known as windows that were read before."""
+        row = self.tables.get(ledger.TABLE, self.connection.id, lease.KEY)
+        before = self.now - timedelta(hours=7)
+        known = {name: replace(scan, completed=before, tried=before) for name, scan in lease.scans(row).items()}
+        lease.Lease(self.scope, self.connection.id, "", known, row and row.etag).release()
 
     def messages(self) -> list[Row]:
         return list(self.tables.query(ledger.TABLE, self.connection.id, start="m.", end="m/"))

@@ -5,11 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.ehr import Appointment, ContactPoint, Patient
 from connector.messages.compare import Told
 from connector.messages.decide import Case, Decision, Later, Send, Skip, decide
 from connector.messages.phone import mobile_number
+from connector.messages.schedule import quiet_period
 from connector.tenants import Connection, Department, MessageSettings, Sender
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -224,6 +227,35 @@ def test_quiet_hours_let_changes_pass_and_never_a_reminder() -> None:
         "quiet_hours"
     )
     assert decided(CASE, **night).rule == "confirmation.new", "the visit is before the quiet hours end"
+
+
+@given(
+    moment=st.integers(0, 2 * 365 * 24 * 60).map(lambda minutes: NOW + timedelta(minutes=minutes)),
+    ahead=st.integers(1, 3000),
+    kind=st.sampled_from(["confirmation", "change", "cancellation", "reminder"]),
+    zone=st.sampled_from(["America/Chicago", "Europe/Copenhagen", "Australia/Lord_Howe", "Asia/Kolkata"]),
+    quiet=st.tuples(st.times(), st.times()),
+)
+def test_who_is_texted_in_quiet_hours(moment: datetime, ahead: int, kind: Any, zone: str, quiet: Any) -> None:
+    """Who must know at once, or would otherwise know too late."""
+    start = moment + timedelta(minutes=ahead)
+    hours = {"quiet_from": f"{quiet[0]:%H:%M}", "quiet_until": f"{quiet[1]:%H:%M}", "reminder_leads_minutes": [3600]}
+    settings = MessageSettings(**hours)
+    clinic = CONNECTION.model_copy(update={
+        "messages": settings, "departments": [CONNECTION.departments[0].model_copy(update={"time_zone": zone})],
+    })  # fmt: skip
+    known = {"confirmation": Told(), "change": Told(START + timedelta(days=900), "live", 1)}
+    visit = replace(VISIT, start=start, status="cancelled" if kind == "cancellation" else "booked")
+    mira = replace(MIRA, contacts=(phone("+13125552348"),))
+    lead, told_before = 3600 if kind == "reminder" else 0, known.get(kind, Told(start, "live", 1))
+    case = replace(CASE, appointment=visit, patient=mira, planned_start=start, kind=kind, lead=lead, told=told_before)
+    decision, now_quiet = decide(clinic, SENDER, case, moment), quiet_period(moment, zone, settings)
+    if isinstance(decision, Send) and now_quiet:
+        assert kind in ("change", "cancellation") or (kind == "confirmation" and start <= now_quiet[1])
+    if isinstance(decision, Later):
+        assert now_quiet and decision.due == now_quiet[1] < start, "and then it is sent"
+    if not now_quiet and kind != "reminder":
+        assert isinstance(decision, Send)
 
 
 def test_a_test_connection_texts_nobody_but_its_list() -> None:

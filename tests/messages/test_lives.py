@@ -43,19 +43,23 @@ EVENTS = st.lists(
 )
 
 
-def live(clinic: Clinic, events: Events) -> None:
+def live(clinic: Clinic, events: Events) -> int:
+    """How many texts there were when the patient said STOP, or at the end."""
     gone: list[Appointment] = []
+    stopped = None
     for what, value in events:
         if what == "wait":
             clinic.run(clinic.now + timedelta(minutes=value), timedelta(minutes=5 if value < 100 else 30))
         elif what == "stop":
             optouts.record(clinic.scope, "ab12", "+13125557741", out=True, via="link")
+            stopped = len(clinic.sms.sent) if stopped is None else stopped
         elif what in ("scan", "work"):
             getattr(clinic, what)()
         elif what == "return" and gone:
             clinic.ehr.appointments["51502301"] = gone.pop()
         elif what != "return" and "51502301" in clinic.ehr.appointments:
             happen(clinic, what, value, gone)
+    return len(clinic.sms.sent) if stopped is None else stopped
 
 
 def happen(clinic: Clinic, what: str, minutes: int, gone: list[Appointment]) -> None:
@@ -70,31 +74,42 @@ def happen(clinic: Clinic, what: str, minutes: int, gone: list[Appointment]) -> 
         clinic.change("51502301", service_types=("2581740933",) if what == "video" else ("1",))
 
 
+NORMAL = (NOON, "America/Chicago")
+WHEN = st.sampled_from([
+    NORMAL,
+    (utc("2026-03-08T02:00"), "America/Chicago"),  # the evening before clocks go forward
+    (utc("2026-11-01T02:00"), "America/Chicago"),  # and before they go back
+    (utc("2026-10-03T12:00"), "Australia/Lord_Howe"),  # forward by half an hour
+    (utc("2026-11-23T06:20"), "Asia/Kolkata"),
+])  # fmt: skip
+TWICE: Events = [("scan", 0), ("scan", 0)]
 BOOKED: Events = [("scan", 0), ("work", 0)]
 
 
-@example(200, [*BOOKED, ("move", 30), ("scan", 0), ("move", -30)], ("00:00", "00:00"))
-@example(200, [*BOOKED, ("move", 30), ("scan", 0), ("move", 60)], ("00:00", "00:00"))
-@example(330, [*BOOKED, ("cancel", 0), ("scan", 0), ("scan", 0), ("reinstate", 0)], ("00:00", "00:00"))
-@example(45, [("wait", 5), ("move", 1440), ("scan", 0), ("move", -90), ("work", 0)], ("00:00", "00:00"))
-@example(330, [*BOOKED, ("vanish", 0), ("scan", 0), ("scan", 0), ("return", 0), ("scan", 0)], ("00:00", "00:00"))
-@example(90, [*BOOKED, ("wait", 60), ("wait", 20)], ("12:00", "14:00"))
-@example(200, [*BOOKED, ("in_person", 0), ("wait", 60), ("video", 0), ("wait", 60)], ("12:00", "14:00"))
+@example(NORMAL, 200, [*BOOKED, ("move", 30), ("scan", 0), ("move", -30)], ("00:00", "00:00"))
+@example(NORMAL, 200, [*BOOKED, ("move", 30), ("scan", 0), ("move", 60)], ("00:00", "00:00"))
+@example(NORMAL, 330, [*BOOKED, ("cancel", 0), ("scan", 0), ("scan", 0), ("reinstate", 0)], ("00:00", "00:00"))
+@example(NORMAL, 45, [("wait", 5), ("move", 1440), ("scan", 0), ("move", -90), ("work", 0)], ("00:00", "00:00"))
+@example(NORMAL, 330, [*BOOKED, *(("vanish", 0), *TWICE, ("return", 0), ("scan", 0))], ("00:00", "00:00"))
+@example(NORMAL, 90, [*BOOKED, ("wait", 60), ("wait", 20)], ("12:00", "14:00"))
+@example(NORMAL, 200, [*BOOKED, ("in_person", 0), ("wait", 60), ("video", 0), ("wait", 60)], ("12:00", "14:00"))
 @lives(8, deep=400)
 @given(
+    when=WHEN,
     ahead=st.sampled_from([45, 90, 200, 330, 60 * 20, 60 * 26]),
     events=EVENTS,
     quiet=st.sampled_from([("21:00", "08:00"), ("12:00", "14:00"), ("00:00", "00:00")]),
 )
 def test_whatever_happens_to_a_visit(
-    new_clinic: NewClinic, ahead: int, events: Events, quiet: tuple[str, str]
+    new_clinic: NewClinic, when: tuple[datetime, str], ahead: int, events: Events, quiet: tuple[str, str]
 ) -> None:
-    clinic = new_clinic(NOON, quiet_from=quiet[0], quiet_until=quiet[1], reminder_leads_minutes=[1440, 60, 15])
-    clinic.book("51502301", NOON + timedelta(minutes=ahead))
-    live(clinic, events)
+    begin, zone = when
+    leads = [1440, 60, 15]
+    clinic = new_clinic(begin, zone=zone, quiet_from=quiet[0], quiet_until=quiet[1], reminder_leads_minutes=leads)
+    clinic.book("51502301", begin + timedelta(minutes=ahead))
+    already = live(clinic, events)
     stopped = any(what == "stop" for what, _ in events)
     _check_kept_rules(clinic)
-    already = len(clinic.sms.sent)
     _settle(clinic)
     _check_kept_rules(clinic)
     if stopped:
@@ -106,7 +121,7 @@ def test_whatever_happens_to_a_visit(
     if row is None or visit is None or visit.start is None or visit.start <= clinic.now:
         return
     on = visit.status == "booked" and visit.service_types == ("2581740933",)
-    if on and quiet_period(clinic.now, "America/Chicago", clinic.connection.messages) is None:
+    if on and quiet_period(clinic.now, zone, clinic.connection.messages) is None:
         assert row.text("told_class") == "live"
         assert datetime.fromisoformat(row.text("told_start")) == visit.start, "the patient knows the truth"
         ahead_15 = [r for r in rows if r.key.endswith("-15") and r.key.startswith("d.")]
@@ -142,7 +157,7 @@ def _check_kept_rules(clinic: Clinic) -> None:
     assert len({key.split(".")[1] for key in tellings}) == len(tellings), "one telling at a time for each visit"
     for sms in clinic.sms.sent:
         if "remind" in sms.text:
-            assert quiet_period(sms.at, "America/Chicago", clinic.connection.messages) is None
+            assert quiet_period(sms.at, clinic.zone, clinic.connection.messages) is None
     reminded = Counter((sms.to, sms.text) for sms in clinic.sms.sent if "remind" in sms.text)
     assert all(count <= 3 for count in reminded.values()), "never more than there are leads"
 
