@@ -25,7 +25,7 @@ from connector.messages.phone import country_of_number, typed_mobile
 from connector.messages.register import visits
 from connector.messages.upcoming import Upcoming, upcoming
 from connector.regions import Region
-from connector.tenants import Channel, Connection, TenantScope, connection, recent_connections
+from connector.tenants import Channel, Connection, TenantScope, connection, of_hint, recent_connections
 from connector.zones import country_of
 
 if TYPE_CHECKING:
@@ -71,10 +71,9 @@ def _add_region(bp: func.Blueprint, services: Callable[[], Services], region: Re
     @bp.queue_trigger(arg_name="message", queue_name=f"lost-{region}", connection=f"{region.upper()}_STORAGE")
     def lost_link_region(message: func.QueueMessage) -> None:
         hint = json.loads(message.get_body())
-        scope = services().directory.find(hint["tenant"])
-        if scope is None or scope.region is not region or not hint["visits"]:
-            return
-        answer(services(), scope, connection(scope, hint["connection"]).value, hint["visits"].split(), hint["channel"])
+        named = of_hint(services().directory, region, hint)
+        if named is not None and hint["visits"]:
+            answer(services(), *named, hint["visits"].split(), hint["channel"])
 
 
 def visits_of_contact(scope: TenantScope, connection_id: str, contact: str, now: datetime) -> list[str]:

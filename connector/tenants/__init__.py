@@ -25,6 +25,7 @@ from connector.tenants.consent import (
     require_consents,
 )
 from connector.tenants.credentials import OwnCredential, own_credential, remove_credential, set_credential
+from connector.tenants.hints import of_hint
 from connector.tenants.models import (
     EMAIL_ADDRESS,
     Channel,
@@ -148,6 +149,7 @@ __all__ = [
     "invalid",
     "link_sender",
     "missing_consents",
+    "of_hint",
     "own_credential",
     "prove_number",
     "purge_history",

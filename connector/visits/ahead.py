@@ -15,9 +15,9 @@ import azure.functions as func
 
 from connector import clock, logs, messages
 from connector.adapters.tables import Row
-from connector.errors import ConnectorError, RefusedError
+from connector.errors import ConnectorError
 from connector.regions import Region
-from connector.tenants import Connection, TenantScope, connection, connections
+from connector.tenants import Connection, TenantScope, connections, of_hint
 from connector.visits import ehr_links
 from connector.visits.live import RENEW_BEFORE, follow, unfollow
 from connector.visits.meeting import provision, stored
@@ -58,14 +58,10 @@ def _add_region(bp: func.Blueprint, services: Callable[[], Services], region: Re
     @bp.queue_trigger(arg_name="message", queue_name=f"meetings-{region}", connection=f"{region.upper()}_STORAGE")
     def visits_ahead_region(message: func.QueueMessage) -> None:
         hint = json.loads(message.get_body())
-        scope = services().directory.find(hint["tenant"])
-        if scope is None:
+        named = of_hint(services().directory, region, hint)
+        if named is None:
             return
-        scope.require_region(region)
-        try:
-            found = connection(scope, hint["connection"]).value
-        except RefusedError:
-            return
+        scope, found = named
         try:
             settle(services(), scope, found, hint["visit"], clock.now())
         except ConnectorError as error:
