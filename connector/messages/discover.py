@@ -32,7 +32,7 @@ from connector.messages.decide import class_of
 from connector.messages.lease import NEAR, Counts, Lease, Scan
 from connector.messages.plan import Planner
 from connector.messages.register import Visit
-from connector.tenants import Connection, TenantScope, recent_connections
+from connector.tenants import TIMER_S, Connection, TenantScope, recent_connections
 
 if TYPE_CHECKING:
     from connector.adapters.cerner import FhirReader
@@ -65,7 +65,7 @@ class Window:
 
 def sendable(scope: TenantScope) -> Iterator[Connection]:
     """The connections of a tenant whose patients are to get messages."""
-    for connection in recent_connections(scope).values():
+    for connection in recent_connections(scope, TIMER_S).values():
         if connection.may_send:
             yield connection
 

@@ -11,13 +11,15 @@ from datetime import UTC, datetime, timedelta
 
 from connector.messages import brakes, ledger
 from connector.messages.discover import sendable
-from connector.tenants import Connection, Sender, TenantScope, recent_senders
+from connector.tenants import TIMER_S, Connection, Sender, TenantScope, recent_senders
 
 EVERYTHING = 100_000
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 RATES = {"phone_number": 200, "alphanumeric": 600, "email": 600}
 """Messages a minute. What goes by e-mail is known only when the patient's record is read: its own rate is kept there
 (pace.py), and connections that send nothing else are only kept from flooding the queue."""
+LOOK = timedelta(minutes=5)
+"""Brakes are read this often though nothing is due: that proves that dispatching goes on."""
 PATIENCE = timedelta(minutes=2)
 """Real time after which a message that was released and is still there is released again: its hint was lost."""
 
@@ -31,17 +33,19 @@ class Dispatcher:
     def __init__(self) -> None:
         self._released: dict[str, dict[str, datetime]] = {}
         """Real time of each release, by connection and d key; only of those that are still there."""
+        self._looked: dict[str, datetime] = {}
+        """When a connection's brakes were read last."""
 
     def run(self) -> Run:
         """One minute's work."""
-        return Run(self._released)
+        return Run(self._released, self._looked)
 
 
 class Run:
     """One run over all tenants: what each sender has left of this minute is shared by all its connections."""
 
-    def __init__(self, released: dict[str, dict[str, datetime]]) -> None:
-        self._released = released
+    def __init__(self, released: dict[str, dict[str, datetime]], looked: dict[str, datetime]) -> None:
+        self._released, self._looked = released, looked
         self._left: dict[str, int] = {}
 
     def release(self, scope: TenantScope, now: datetime) -> int:
@@ -51,7 +55,7 @@ class Run:
         """
         by_sender: dict[tuple[str, int], list[Connection]] = {}
         for connection in sendable(scope):
-            chosen = recent_senders(scope).get(connection.sender_id or "")
+            chosen = recent_senders(scope, TIMER_S).get(connection.sender_id or "")
             if chosen is not None or "sms" not in connection.messages.channels:
                 by_sender.setdefault(_pool(scope, chosen), []).append(connection)
         return sum(self._share(scope, pool, rate, members, now) for (pool, rate), members in by_sender.items())
@@ -85,16 +89,19 @@ class Run:
 
         One planned late into the midst of released ones is on its way with them: their worker finds it in its range.
         """
-        at = ledger.real_now()
-        state, connection_id = brakes.read(scope, connection, now), connection.id
-        if state.all_stopped:
-            return []
+        at, connection_id = ledger.real_now(), connection.id
         known = self._released.get(connection_id, {})
         under_way = [key for key, released in known.items() if at - released < PATIENCE]
         low, high = min(under_way, default=""), max(under_way, default="")
-        # What is held must not hide what is not: then all that is due is looked at.
-        most = EVERYTHING if state.held else left + len(under_way)
-        due = [key for key in ledger.due(scope, connection_id, now, most) if not state.stopped(_kind(key))]
+        due = ledger.due(scope, connection_id, now, left + len(under_way))
+        if not due and timedelta() <= now - self._looked.get(connection_id, _LONG_AGO) < LOOK:
+            self._released[connection_id] = {}
+            return []
+        state, self._looked[connection_id] = brakes.read(scope, connection, now), now
+        if state.all_stopped:
+            return []
+        if state.held:  # what is held must not hide what is not: then all that is due is looked at
+            due = [key for key in ledger.due(scope, connection_id, now, EVERYTHING) if not state.stopped(_kind(key))]
         kept = self._released[connection_id] = {
             key: known.get(key, at) for key in due if key in known or low < key < high
         }

@@ -19,7 +19,7 @@ from connector import clock, logs
 from connector.errors import ConnectorError, RefusedError
 from connector.messages import discover, dispatch, send, sweep
 from connector.regions import Region
-from connector.tenants import Connection, TenantScope, connection, recent_connections, recent_senders
+from connector.tenants import TIMER_S, Connection, TenantScope, connection, recent_connections, recent_senders
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -63,7 +63,7 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.timer_trigger(arg_name="timer", schedule="30 * * * * *")
     def messages_sweep(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            for chosen in recent_connections(scope).values():
+            for chosen in recent_connections(scope, TIMER_S).values():
                 with _alone("messages.sweep_failed", scope, chosen.id):
                     sweep.sweep(scope, chosen.id, partial(desk, services(), scope, chosen))
 

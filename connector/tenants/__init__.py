@@ -47,7 +47,7 @@ from connector.tenants.models import (
     TenantInput,
     Verification,
 )
-from connector.tenants.recent import recent_connections, recent_senders
+from connector.tenants.recent import TIMER_S, recent_connections, recent_senders
 from connector.tenants.removal import Consequences, consequences, delete_connection, finish_deletions
 from connector.tenants.removal import blueprint as upkeep_blueprint
 from connector.tenants.scope import CONFIGURATION, DIRECTORY, Directory, RegionalStorage, TenantScope, wrapping_context
@@ -87,6 +87,7 @@ __all__ = [
     "DIRECTORY",
     "EMAIL_ADDRESS",
     "STEPS",
+    "TIMER_S",
     "Actor",
     "Change",
     "Channel",

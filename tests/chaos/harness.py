@@ -72,12 +72,12 @@ class Run:
 
     # what happens
 
-    def wake(self) -> None:
+    def wake(self, settings: dict[str, bool] | None = None) -> None:
         """No quiet hours, and the silent baseline of the first activation over."""
         token, path = self.live.token(HOSPITAL), f"/connections/{self.connection}"
         etag = self.live.api("GET", path, token=token).headers["ETag"]
         wanted = {"quiet_from": "00:00", "quiet_until": "00:00", "reminders": self.plan.mixed,
-                  "reminder_leads_minutes": [int(self.lead / MINUTE)]}  # fmt: skip
+                  "reminder_leads_minutes": [int(self.lead / MINUTE)], **(settings or {})}  # fmt: skip
         self.live.api("PATCH", path, {"messages": wanted}, token=token, etag=etag).raise_for_status()
         self._until(self._baselined, step=timedelta(minutes=5), every_s=2)
 
