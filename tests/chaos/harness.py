@@ -11,7 +11,6 @@ import random
 import signal
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from connector import tenants
 from connector.adapters.tables import Row
 from connector.errors import ConnectorError
 from connector.messages import brakes, lease, ledger
+from connector.messages.reference import reference
 from sandbox.cerner import appointments
 from sandbox.cerner.bulk import book_many
 from sandbox.supervisor import Sandbox
@@ -68,7 +68,7 @@ class Run:
         self._slow: int | None = None
         self._pause = threading.Event()
         self._events: list[tuple[int, Callable[[], None]]] = []
-        self._stopped_storage: list[datetime] = []
+        self.stopped_storage: list[datetime] = []
 
     # what happens
 
@@ -202,7 +202,7 @@ class Run:
         self._claims(all_dead=True)
 
     def _restart_storage(self) -> None:
-        self._stopped_storage.append(datetime.now(UTC))
+        self.stopped_storage.append(datetime.now(UTC))
         self.live.sandbox.restart_azurite()
 
     def _stop_a_worker(self) -> None:
@@ -240,7 +240,8 @@ class Run:
             return self.world.requests["acs", "send"]
 
     def settled(self, *, finish: bool = True) -> bool:
-        overdue = f"d.{ledger.stamp(self.world.now())}/"
+        soon = timedelta(hours=1 if finish else 0)  # what was refused is due again in a minute
+        overdue = f"d.{ledger.stamp(self.world.now() + soon)}/"
         due = self.scope.tables.query(ledger.TABLE, self.connection, start="d.", end=overdue, limit=1)
         self._release()
         self.looks += 4
@@ -346,9 +347,9 @@ class Run:
     def _explained(self, row: Row) -> bool:
         """A fault met a request for this very message, or its worker or the storage died while it was claimed."""
         claim = row.text("claim")
-        identity = str(uuid.uuid5(uuid.UUID(claim), row.key))
+        identity = reference(self.connection, claim, row.key)
         if any(identity in one.body for one in self.world.suffered):
             return True
         at, _ = self.claims.get(claim, (None, 0))
-        died = [*self.kills, *self._stopped_storage]
+        died = [*self.kills, *self.stopped_storage]
         return at is not None and any(at - timedelta(seconds=1) <= one <= at + self.plan.lease for one in died)
