@@ -101,7 +101,7 @@ def tell(world: World, meeting: Meeting, changed: Sequence[Participant]) -> None
     kind = "rosterUpdated" if present else "callEnded"
     for found in list(world.subscriptions.values()):
         if found.meeting == meeting.id and found.made <= meeting.call_began:
-            world.notices.put(partial(deliver, world, found, [event(world, found, kind, changed)]))
+            world.notices.put(partial(_until_taken, world, found, [event(world, found, kind, changed)]))
     if not present:
         meeting.call_began = None
     _start_postman(world)
@@ -137,6 +137,16 @@ def deliver(world: World, found: Subscription, items: list[Json], url: str | Non
             return session.post(url or found.body["notificationUrl"], json=delivery, timeout=10).status_code
         except http.RequestException:
             return 0
+
+
+def _until_taken(world: World, found: Subscription, items: list[Json]) -> int:
+    """Graph tries for four hours to deliver what is not answered, or with a 5xx; here it gives up after a minute."""
+    until = time.monotonic() + 60
+    while (status := deliver(world, found, items)) == 0 or status >= 500:
+        if time.monotonic() > until or found.body["id"] not in world.subscriptions:
+            break
+        time.sleep(0.5)
+    return status
 
 
 def validation_token(world: World, tid: str, **claims: object) -> str:

@@ -12,6 +12,7 @@ import secrets
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from time import sleep
 from typing import TYPE_CHECKING
 
 from connector import clock, logs
@@ -58,7 +59,7 @@ def follow(
                 return True
         claimed = _claimed(scope, connection.id, visit, row)
         if claimed is None:
-            return False
+            return _awaited(scope, connection.id, visit)
         _subscribe(services, scope, claimed, join_web_url, end, until)
     except ConnectorError as error:
         logs.event("live.unavailable", connection=connection.id, visit=visit, code=error.code)
@@ -79,6 +80,16 @@ def _claimed(scope: TenantScope, connection_id: str, visit: str, row: Row | None
         return scope.tables.update(VISITS, replace(row, values=values))
     except (RowExists, RowChanged):
         return None
+
+
+def _awaited(scope: TenantScope, connection_id: str, visit: str) -> bool:
+    """Whether somebody else's subscription is there within two seconds: before that nobody should get a join URL."""
+    for _ in range(8):
+        sleep(0.25)
+        row = scope.tables.get(VISITS, connection_id, f"g.{visit}")
+        if row is None or row.text("subscription"):
+            break
+    return row is not None and bool(row.text("subscription"))
 
 
 def _renewed(services: Services, scope: TenantScope, row: Row, until: datetime) -> bool:

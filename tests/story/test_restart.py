@@ -84,7 +84,7 @@ def test_keys_rotate_in_the_midst(sandbox: Sandbox, begin: Callable[[str], Story
     assert "call the clinic" in story.phone.look("This link does not work", status=404)
     story.second_launch_needs_no_sign_in()  # into the same meeting
     story.phone.page.goto(fresh)
-    story.phone.page.get_by_role("button", name="Join now").click()
+    story.phone.page.get_by_role("button", name="Join again").click()
     story.enter_teams(story.phone.page)
     (meeting,) = story.meetings()
     assert [one.kind for one in meeting.participants] == ["guest", "user", "guest"]
