@@ -53,6 +53,8 @@ class Appointment:
     room_links: tuple[RoomLink, ...] = ()
     service_names: tuple[tuple[str, str], ...] = ()
     """What the EHR calls those codes."""
+    updated: datetime | None = None
+    """When the EHR last changed the record."""
 
     def is_video(self, video_visit_types: frozenset[str]) -> bool:
         return self.has_virtual_room or not video_visit_types.isdisjoint(self.service_types)

@@ -68,6 +68,11 @@ class Baseline:
     done: frozenset[int] = frozenset()
     """Days after the day of `at`."""
 
+    @property
+    def second(self) -> datetime:
+        """An EHR tells the times of its changes to the second."""
+        return self.at.replace(microsecond=0)
+
     def pending(self, day: date) -> bool:
         return day <= self.through and (day - self.at.date()).days not in self.done
 
@@ -113,7 +118,7 @@ class State:
         """
         for name in (ALL, department):
             baseline = self.baselines.get(name)
-            if baseline and (baseline.pending(day) or (updated is not None and updated < baseline.at)):
+            if baseline and (baseline.pending(day) or (updated is not None and updated < baseline.second)):
                 return True
         return False
 

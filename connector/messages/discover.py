@@ -289,8 +289,8 @@ class _Run:
         known |= self._unknown(present, known)
         self.counts += self._planner.plan(present, known, vanished)
 
-    def _silent(self, start: datetime, department: str) -> bool:
-        return self._brakes.silent(start.astimezone(UTC).date(), department)
+    def _silent(self, start: datetime, department: str, updated: datetime | None) -> bool:
+        return self._brakes.silent(start.astimezone(UTC).date(), department, updated)
 
     def _baseline(self, department: str) -> datetime | None:
         begun = [self._brakes.baselines[name].at for name in (brakes.ALL, department) if name in self._brakes.baselines]

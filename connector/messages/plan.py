@@ -32,8 +32,9 @@ class Planner:
     connection: Connection
     sealer: keys.Sealer
     now: datetime
-    silent: Callable[[datetime, str], bool]
-    """Whether a new visit of this start and department is only remembered, for it was there before we began."""
+    silent: Callable[[datetime, str, datetime | None], bool]
+    """Whether a new visit of this start and department, last changed then, is only remembered: it was there before we
+    began."""
     baseline: Callable[[str], datetime | None]
     """Since when a department's visits are told of. What was remembered before, as after a restore of the storage, is
     taken as told once more: nobody knows what was sent since."""
@@ -141,7 +142,7 @@ class _Batch:
         if seen is None or key in self._steps:
             self.counts["ignored"] += 1
             return
-        step = self._step(seen, known, len(appointment.patient_ids) == 1)
+        step = self._step(seen, known, len(appointment.patient_ids) == 1, appointment.updated)
         if step is None:
             self.counts["unchanged"] += 1
             return
@@ -151,7 +152,9 @@ class _Batch:
             if step.tell and not step.silent:
                 self._fresh.append(step)
 
-    def _step(self, seen: Visit, known: Visit | None, one_patient: bool) -> _Step | None:
+    def _step(
+        self, seen: Visit, known: Visit | None, one_patient: bool, updated: datetime | None
+    ) -> _Step | None:
         now, settings, key = self.planner.now, self.planner.connection.messages, seen.key
         waits = key in self.planner.waits or key in self.planner.begun
         tell = next_telling(seen.told, seen.asked, seen.state, seen.start)
@@ -168,7 +171,7 @@ class _Batch:
         wait = "end" if waits else ""
         bookable = seen.state == "live" and seen.start > now and one_patient
         if tell and bookable:
-            baseline = known is None and self.planner.silent(seen.start, seen.department)
+            baseline = known is None and self.planner.silent(seen.start, seen.department, updated)
             silent = "baseline" if baseline else "" if enabled(tell.kind, settings) else "disabled_kind"
             return _Step(seen, tell, silent=silent, drop="superseded", wait=wait)
         was_lost = known is not None and known.state == "lost"

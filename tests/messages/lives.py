@@ -120,6 +120,7 @@ class Clinic:
     def book(
         self, appointment: str, start: datetime, patient: str = "13207741", location: str = LOCATION
     ) -> None:
+        """At this moment, as the EHR knows."""
         self.ehr.appointments[appointment] = Appointment(
             appointment,
             "0",
@@ -131,6 +132,7 @@ class Clinic:
             (location,),
             (VIDEO,),
             False,
+            updated=self.now,
         )
         number = ContactPoint("phone", f"+1312555{patient[-4:]}", "mobile", 1, None, None)
         self.ehr.patients.setdefault(
@@ -138,7 +140,8 @@ class Clinic:
         )
 
     def change(self, appointment: str, **fields: Any) -> None:
-        self.ehr.appointments[appointment] = replace(self.ehr.appointments[appointment], **fields)
+        changed = {"updated": self.now, **fields}
+        self.ehr.appointments[appointment] = replace(self.ehr.appointments[appointment], **changed)
 
     def scan(self) -> dict[str, int]:
         return dict(discover.run(self.scope, self.connection, self.ehr, self.sealer, self.now))  # type: ignore

@@ -11,7 +11,7 @@ import pytest
 from connector import clock
 from connector.messages import brakes, register, stops
 from connector.tenants import Actor, Department
-from tests.messages.lives import LOCATION, Clinic, NewClinic, utc
+from tests.messages.lives import LOCATION, VIDEO, Clinic, NewClinic, utc
 
 NOON = utc("2026-11-23T18:00")
 """In Chicago, a Monday."""
@@ -60,6 +60,21 @@ def test_a_go_live_storm_texts_nobody_of_what_was_booked(new_clinic: NewClinic) 
     assert len(visits) == 160 and all(v.told.state == "live" for v in visits.values() if v.start > clinic.now)
     fill(clinic, 3, TOMORROW, timedelta(minutes=7), first=500)
     assert look(clinic) == 3, "and what is booked from now on is told"
+
+
+def test_what_was_booked_before_for_weeks_ahead_is_reminded_of_and_no_more(new_clinic: NewClinic) -> None:
+    clinic = new_clinic(NOON, reminder_leads_minutes=[60])
+    before = NOON - timedelta(days=9)
+    for n, appointment in enumerate(fill(clinic, 3, NOON + timedelta(days=10, hours=1), timedelta(minutes=10))):
+        clinic.change(appointment, updated=before, service_types=(VIDEO,) if n else ("1",))
+    clinic.now += timedelta(days=1)
+    clinic.change("51500000", service_types=(VIDEO,))  # only now it is a video visit
+    for _ in range(4):
+        clinic.now += timedelta(days=1)
+        look(clinic)
+    assert [(sms.to, "remind" in sms.text) for sms in clinic.sms.sent] == [("+13125550000", False)]
+    texts = clinic.run(NOON + timedelta(days=10, hours=2), timedelta(minutes=30))
+    assert [("remind" in sms.text) for sms in texts] == [True] * 3
 
 
 def test_an_import_is_held_and_the_rest_goes_on(new_clinic: NewClinic) -> None:

@@ -34,7 +34,7 @@ _PERIOD: Shape = {"start": str, "end": str}
 _NAME: Shape = {"use": str, "text": str, "family": str, "given": [str], "period": _PERIOD}
 _APPOINTMENT: Shape = {
     "id": str,
-    "meta": {"versionId": str},
+    "meta": {"versionId": str, "lastUpdated": str},
     "status": str,
     "start": str,
     "end": str,
@@ -98,6 +98,7 @@ def appointment(raw: Any, base: str) -> tuple[ehr.Appointment, list[str]]:
         location_ids=tuple(actors["Location"]),
         service_types=tuple(code for system, code in _codes(model.serviceType) if system.endswith(_TYPES)),
         service_names=tuple(_names(model.serviceType)),
+        updated=_instant(model.meta.lastUpdated, "Appointment.meta.lastUpdated", dropped) if model.meta else None,
         has_virtual_room=any(True for _ in _rooms(model.contained)),
         room_links=tuple(
             ehr.RoomLink(
