@@ -179,7 +179,6 @@ def staged(
     vendors: World, published: list[dict[str, Any]], azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Stage]]:
     monkeypatch.setattr(acs, "READ_S", 1)
-    monkeypatch.setattr(dispatch, "PATIENCE", timedelta(0))  # a hint that a test throws away is given again at once
     monkeypatch.setattr(dispatch, "PATIENCE", timedelta(0))  # what was released and not sent is released again
     vendors.reset()
     vendors.sms_per_minute = dict.fromkeys(vendors.sms_per_minute, 10_000)  # the tests share one sender
@@ -211,6 +210,8 @@ def staged(
         published.append(services.ehr.public_jwks())
         stage.discover()  # the silent baseline, of an empty schedule
         stage.forget_scans()
+        for record in booked.values():  # at this moment, after the baseline began
+            record["meta"]["lastUpdated"] = f"{vendors.now():%Y-%m-%dT%H:%M:%SZ}"
         resources.update({} if empty else booked)
         return stage
 
