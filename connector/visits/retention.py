@@ -105,8 +105,10 @@ def _delete(scope: TenantScope, table: str, rows: Sequence[Row]) -> None:
 
 
 def _ended(row: Row) -> datetime:
-    """When the visit ended; a meeting that was never finished counts from when it was begun."""
-    return datetime.fromisoformat(row.text("end") or row.text("created")).astimezone(UTC)
+    """When the visit ended; a meeting that was never finished counts from when it was begun. A row that says neither
+    keeps nothing alive: another row of its visit may."""
+    told = row.text("end") or row.text("created")
+    return datetime.fromisoformat(told).astimezone(UTC) if told else datetime.min.replace(tzinfo=UTC)
 
 
 def _after(prefix: str) -> str:

@@ -88,6 +88,16 @@ def test_sessions_and_unused_launches_go_when_they_expire(azurite: Azurite) -> N
     assert len(left) == 2 and left.isdisjoint(row.key for row in expired.values())
 
 
+def test_a_row_without_a_time_goes_unless_its_visit_is_still_on(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    one = connected(services, scope).value.id
+    for key in "p.odd", "p.on":
+        put(scope, one, key, live="on")
+    put(scope, one, "v.on", end=ended(-1))
+    assert purge_visits(scope, one) == 1
+    assert keys(scope, one) == {"p.on", "v.on"}
+
+
 def test_the_timer_purges_every_connection_also_of_a_tenant_that_left_the_list(azurite: Azurite) -> None:
     services, scope = pinned(azurite)
     one = connected(services, scope).value.id
