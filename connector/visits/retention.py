@@ -14,7 +14,6 @@ import azure.functions as func
 
 from connector import clock, logs
 from connector.adapters.tables import TRANSACTION_LIMIT, Row, RowChanged, Write
-from connector.errors import ConnectorError
 from connector.launch import SESSIONS
 from connector.tenants import TenantScope, connections
 from connector.visits.presence import VISITS
@@ -34,14 +33,14 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         for scope in services().directory.every_scope():
             try:
                 purge_sessions(scope, scope.tenant_id)  # the portal's
-            except ConnectorError as error:
-                logs.event("purge.failed", tenant=scope.tenant_id, code=error.code)
+            except Exception as error:  # whatever is wrong with one, the others are forgotten in time
+                logs.failure("purge.failed", error, tenant=scope.tenant_id)
             for found in connections(scope):
                 try:
                     visits = purge_visits(scope, found.value.id)
                     sessions = purge_sessions(scope, found.value.id)
-                except ConnectorError as error:
-                    logs.event("purge.failed", connection=found.value.id, code=error.code)
+                except Exception as error:
+                    logs.failure("purge.failed", error, connection=found.value.id)
                     continue
                 logs.event("purge.completed", connection=found.value.id, visits=visits, sessions=sessions)
 
@@ -82,7 +81,7 @@ def _forget(scope: TenantScope, connection_id: str, visit: str, waiting: Iterabl
     rows = [Row(connection_id, f"{kind}.{visit}") for kind in ("e", "g", "o", "p", "v", "w")]
     for prefix in (f"l.{visit}.", f"m.{visit}."):
         rows += scope.tables.query(VISITS, connection_id, start=prefix, end=_after(prefix))
-    rows += [row for row in waiting if row.key.split(".")[3] == visit]
+    rows += [row for row in waiting if row.key.split(".")[3:4] == [visit]]
     found = [row for row in rows if row.etag or scope.tables.get(VISITS, connection_id, row.key)]
     _delete(scope, VISITS, found)
     return len(found)

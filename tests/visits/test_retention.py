@@ -98,12 +98,21 @@ def test_a_row_without_a_time_goes_unless_its_visit_is_still_on(azurite: Azurite
     assert keys(scope, one) == {"p.on", "v.on"}
 
 
-def test_the_timer_purges_every_connection_also_of_a_tenant_that_left_the_list(azurite: Azurite) -> None:
-    services, scope = pinned(azurite)
-    one = connected(services, scope).value.id
-    put(scope, one, "v.old", end=ended(25))
+def test_the_timer_purges_every_connection_also_of_a_tenant_that_left_the_list(
+    azurite: Azurite, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that cannot be read ends nobody else's purge."""
+    hospitals = sorted((pinned(azurite) for _ in range(3)), key=lambda made: made[1].tenant_id)
+    ones = [(scope, connected(services, scope).value.id) for services, scope in hospitals]
+    for scope, one in ones:
+        put(scope, one, "v.old", end=ended(25))
+    (first, unreadable), *others = ones
+    put(first, unreadable, "v.odd", end="whenever")
     app = func.FunctionApp()
     app.register_functions(blueprint(lambda: build(azurite)))
     (function,) = app.get_functions()
-    function.get_user_function()(None)
-    assert keys(scope, one) == set()
+    with caplog.at_level("INFO", "connector"):
+        function.get_user_function()(None)
+    assert [keys(scope, one) for scope, one in others] == [set(), set()]
+    assert keys(first, unreadable) == {"v.odd", "v.old"}
+    assert any(line.startswith("purge.failed") and f"connection={unreadable}" in line for line in caplog.messages)
