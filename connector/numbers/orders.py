@@ -26,6 +26,8 @@ from connector.tenants import CONFIGURATION, Actor, TenantScope, audit_write
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
+LATE = timedelta(seconds=30)
+"""After it should have been looked at, an operation counts as forgotten."""
 PURCHASES_A_WEEK = 5
 """Begun by one tenant, whatever became of them: Azure's own limit of searches in its default quota."""
 _WEEK = timedelta(days=7)
@@ -41,7 +43,7 @@ class Order:
     reservation: str = ""
     """Id of the reservation, ours, that holds `operation.number` and nothing else; written before it is used."""
     tries: int = 0
-    next_look: datetime = field(default=datetime.min.replace(tzinfo=UTC))
+    next_look: datetime = field(default_factory=lambda: datetime.now(UTC))
     etag: str | None = None
 
     def changed(self, *, reservation: str | None = None, tries: int | None = None, **changes: Any) -> Order:
@@ -53,6 +55,11 @@ class Order:
             reservation=self.reservation if reservation is None else reservation,
             tries=self.tries if tries is None else tries,
         )
+
+    @property
+    def forgotten(self) -> bool:
+        """Whoever had its hint has not come back: it died, perhaps."""
+        return not self.operation.over and self.next_look + LATE < datetime.now(UTC)
 
     def row(self, scope: TenantScope) -> Row:
         kept = self.operation.model_dump_json(exclude={"what", "mend", "who"})
@@ -149,10 +156,15 @@ def release(scope: TenantScope, number: str, confirm: str, actor: Actor) -> Numb
 
 
 def operation(scope: TenantScope, operation_id: str) -> NumberOperation:
-    """Raises RefusedError (404), also for another tenant's."""
+    """What has become of it; whoever waits for it also wakes it when it was forgotten, and need not wait for the sweep.
+
+    Raises RefusedError (404), also for another tenant's.
+    """
     found = read(scope, operation_id)
     if found is None:
         raise RefusedError("numbers.unknown", "There is no such operation.", status=404, title="Not found")
+    if found.forgotten:
+        hint(scope, operation_id)
     return found.operation.told()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import azure.functions as func
@@ -18,8 +17,6 @@ from connector.tenants import TenantScope
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
-LATE = timedelta(seconds=30)
-"""After it should have been looked at, an operation counts as forgotten."""
 GetServices = Callable[[], "Services"]
 
 
@@ -44,7 +41,7 @@ def sweep(scope: TenantScope) -> None:
     """Hint again for the operation that is under way, if nobody has looked at it when it was due."""
     under_way = read_quota(scope).open
     order = read(scope, under_way) if under_way else None
-    if order is not None and not order.operation.over and order.next_look + LATE < datetime.now(UTC):
+    if order is not None and order.forgotten:
         hint(scope, under_way)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from connector import numbers, tenants
 from connector.errors import PermanentError
-from connector.numbers import triggers, work
+from connector.numbers import orders, triggers, work
 from connector.regions import Region
 from sandbox.world import World
 from tests.numbers.conftest import Customer
@@ -58,21 +60,39 @@ def test_a_hint_is_given_at_the_start_and_at_each_look(
     assert len(hints) == 3, "nothing more when it is done"
 
 
-def test_the_sweep_wakes_what_was_forgotten(customer: Customer, world: World, hints: list[dict[str, Any]]) -> None:
+def forget(customer: Customer, operation: numbers.NumberOperation) -> None:
+    """As if its worker had died half a minute ago."""
+    order = orders.read(customer.scope, operation.id)
+    assert order
+    past = replace(order, next_look=datetime.now(UTC) - orders.LATE - timedelta(seconds=1))
+    customer.scope.tables.update(tenants.CONFIGURATION, past.row(customer.scope))
+
+
+@pytest.mark.parametrize("by", [
+    lambda customer, begun: triggers.sweep(customer.scope),
+    lambda customer, begun: numbers.operation(customer.scope, begun.id),
+], ids=["the sweep", "whoever follows it"])
+def test_what_was_forgotten_is_woken(
+    customer: Customer, hints: list[dict[str, Any]], by: Callable[[Customer, numbers.NumberOperation], Any]
+) -> None:
     triggers.sweep(customer.scope)
     assert hints == []
-    world.provisioning_s = 60
+    customer.world.provisioning_s = 60
     begun = customer.start()
     hints.clear()
-    triggers.sweep(customer.scope)
+    by(customer, begun)
+    assert hints == [], "it has its hint"
+    forget(customer, begun)
+    by(customer, begun)
     assert [hint["operation"] for hint in hints] == [begun.id]
     work.look(customer.services, customer.scope, begun.id)
     hints.clear()
-    triggers.sweep(customer.scope)
+    by(customer, begun)
     assert hints == [], "it was looked at a moment ago"
-    world.advance(timedelta(minutes=1))
+    customer.world.advance(timedelta(minutes=1))
     customer.look(begun)
-    triggers.sweep(customer.scope)
+    forget(customer, begun)
+    by(customer, begun)
     assert hints == [], "done"
 
 
