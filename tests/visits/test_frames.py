@@ -87,6 +87,7 @@ def test_from_the_chart_to_the_meeting_in_a_frame_without_third_party_cookies(
     chart = urlencode({"hospital": "harbor", "user": "marwood", "patient": "odette"})
     page.goto(f"http://localhost:{live.sandbox.ports.home}/powerchart?{chart}")
     frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("button", name="Sign in with Microsoft")).to_be_visible()  # the launch has come to its end
     assert frame.locator("html").evaluate("() => window.innerWidth") <= 900
     with context.expect_page() as opened:
         frame.get_by_role("button", name="Sign in with Microsoft").click()
