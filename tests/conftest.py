@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from sandbox.azurite import Azurite
 from tests.browser import chromium as chromium_browser
@@ -53,6 +53,7 @@ def azurite(
 def chromium() -> Iterator[Browser]:
     """A browser for the whole run; a test opens a context of its own in it."""
     executable, environment = chromium_browser.find()
+    expect.set_options(timeout=20_000)  # a machine under load is slow, not wrong
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=chromium_browser.ARGUMENTS, env=environment
