@@ -110,13 +110,13 @@ def register(world: World, values: Values) -> Json:
     hospital, app = _hospital(world, values), re.escape(world.ports.url("app"))
     found = re.fullmatch(rf"{app}/launch/([a-z0-9]+)/provider", str(values.get("provider_launch_url", "")).strip())
     if found is None:
-        raise BadRequestError("provider_launch_url is no SMART launch URI of the app for clinicians")
+        raise BadRequestError("provider_launch_url must be the SMART launch URI for providers that the portal shows")
     patient = str(values.get("patient_launch_url", "")).strip()
     if patient and not re.fullmatch(rf"{app}/launch/{found[1]}/patient", patient):
-        raise BadRequestError("patient_launch_url is no SMART launch URI of the same connection for patients")
+        raise BadRequestError("patient_launch_url must be the SMART launch URI for patients of the same connection")
     redirect_uri = str(values.get("redirect_uri", "")).strip()
     if not redirect_uri.startswith(f"{world.ports.url('app')}/"):
-        raise BadRequestError("redirect_uri is no address of the app")
+        raise BadRequestError("redirect_uri must be the redirect URI that the portal shows")
     made = Registration(found[1], found[0], patient, redirect_uri)
     with world.lock:
         world.registrations[hospital.key] = made

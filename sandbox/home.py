@@ -57,11 +57,14 @@ def create_app(world: World) -> flask.Flask:  # noqa: C901 - counts every handle
 
     @app.get("/")
     def home() -> ResponseReturnValue:
+        schedule = {hospital.key: _today(world, hospital) for hospital in world.hospitals.values()}
         return flask.render_template(
             "home.html",
             note=flask.request.args.get("note"),
+            at=flask.request.args.get("at"),
             bad="bad" in flask.request.args,
-            schedule={hospital.key: _today(world, hospital) for hospital in world.hospitals.values()},
+            schedule=schedule,
+            offered={key: _offered(world, key, rows) for key, rows in schedule.items()},
             inbox={
                 person.key: len(_messages(world, person)) + len(_mail(world, person))
                 for hospital in world.hospitals.values()
@@ -153,7 +156,7 @@ def _done(
 
 
 def _home(step: str, note: str, *, bad: bool = False) -> str:
-    return f"/?{urlencode({'note': note} | ({'bad': '1'} if bad else {}))}#{step}"
+    return f"/?{urlencode({'note': note, 'at': step} | ({'bad': '1'} if bad else {}))}#{step}"
 
 
 def _launch(world: World, form: Mapping[str, str]) -> ResponseReturnValue:
@@ -180,9 +183,8 @@ def _mail(world: World, person: Person) -> list[Any]:
 def _today(world: World, hospital: Hospital) -> list[Json]:
     """The hospital's appointments of the current day, as its scheduling desk sees them."""
     zone = ZoneInfo(hospital.time_zone)
-    people = {
-        f"Patient/{person.patient_id}": f"{person.given} {person.family}" for person in hospital.patients
-    }
+    people = {f"Patient/{person.patient_id}": person for person in hospital.patients}
+    staff = {f"Practitioner/{clinician.practitioner_id}": clinician.key for clinician in hospital.clinicians}
     with world.lock:
         found = [
             resource
@@ -196,6 +198,7 @@ def _today(world: World, hospital: Hospital) -> list[Json]:
             continue
         actors = [part["actor"] for part in resource["participant"] if part.get("actor")]
         codes = {coding["code"] for coding in resource["serviceType"][0]["coding"]}
+        who_comes = [actor.get("reference") for actor in actors]
         place = actors[0]["reference"].removeprefix("Location/")
         department = next(d for d in hospital.departments if place in d.location_ids)
         rows.append(
@@ -206,13 +209,27 @@ def _today(world: World, hospital: Hospital) -> list[Json]:
                 "department": department,
                 "video": "contained" in resource or bool(codes & set(hospital.video_visit_types)),
                 "what": resource["description"],
-                "patient": next(
-                    (people[a["reference"]] for a in actors if a.get("reference") in people), "nobody"
-                ),
+                "patient": next((people[who] for who in who_comes if who in people), None),
+                "clinician": next((staff[who] for who in who_comes if who in staff), None),
                 "moved": (start + timedelta(minutes=30)).isoformat(),
             }
         )
     return sorted(rows, key=lambda row: (row["start"], row["id"]))
+
+
+def _offered(world: World, hospital_key: str, rows: list[Json]) -> Json:
+    """Whom the page offers first, so that who follows it meets: to book, a patient without a video visit today; in
+    the chart, the visit of the next hour that was booked last."""
+    patients = [person.key for person in world.hospitals[hospital_key].patients]
+    visits = [row for row in rows if row["video"] and row["status"] == "booked" and row["department"].configured]
+    busy = {row["patient"].key for row in visits if row["patient"]}
+    soon = [row for row in visits if row["patient"] and abs(row["start"] - world.now()) < timedelta(hours=1)]
+    last = max(soon, key=lambda row: int(row["id"]), default=None)
+    return {
+        "book": next((key for key in patients if key not in busy), patients[-1]),
+        "patient": last["patient"].key if last else patients[0],
+        "clinician": last["clinician"] if last else None,
+    }
 
 
 def _linked(text: str) -> Markup:

@@ -253,3 +253,14 @@ def test_the_home_page_moves_the_same_world(api: Api) -> None:
     add_meeting(api.world)
     assert "0 in the lobby" in requests.get(base, timeout=10).text
     assert requests.get(f"{base}/phone/harbor/nobody", timeout=10).status_code == 404
+
+
+def test_whoever_follows_the_page_opens_the_chart_of_the_visit_that_was_booked(api: Api) -> None:
+    base = api.world.ports.url("home")
+    form = {"hospital": "harbor", "patient": "suri", "clinician": "lindqvist", "in_minutes": "30"}
+    page = requests.post(f"{base}/_home/book", data=form, timeout=10).text
+    booking, chart = page[page.index('id="visit"') :], page[page.index('id="powerchart"') :]
+    assert booking.index('role="status">Booked.') < booking.index("</section>")
+    assert 'value="odette" selected' in booking[: booking.index("</form>")]
+    for chosen in ("suri", "lindqvist"):
+        assert f'value="{chosen}" selected' in chart[: chart.index("</form>")]
