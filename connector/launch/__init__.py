@@ -12,7 +12,7 @@ from connector.launch.links import (
     user_links,
 )
 from connector.launch.routes import blueprint as launch_blueprint
-from connector.launch.routes import redirect_uri
+from connector.launch.routes import own_redirect_uri, redirect_uri
 from connector.launch.session import VisitSession, open_session
 from connector.launch.signin import blueprint as signin_blueprint
 from connector.launch.staff import StaffAccount, begin_staff_sign_in, staff_account
@@ -31,6 +31,7 @@ __all__ = [
     "is_linked",
     "launch_blueprint",
     "open_session",
+    "own_redirect_uri",
     "redeem_code",
     "redirect_uri",
     "release_link",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import azure.functions as func
 
@@ -45,22 +46,26 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     def launch_patient(req: func.HttpRequest) -> func.HttpResponse:
         return _begin(services(), req, "patient")
 
-    @bp.function_name("launch_callback")
-    @bp.route(route="launch/callback", methods=["GET"])
+    for name, route in ("launch_callback", "launch/callback"), ("launch_callback_own", "launch/{connection}/callback"):
+        _add_callback(bp, services, name, route)
+    return bp
+
+
+def _add_callback(bp: func.Blueprint, services: Callable[[], Services], name: str, route: str) -> None:
+    @bp.function_name(name)
+    @bp.route(route=route, methods=["GET"])
     @web.answers_with_page
     def launch_callback(req: func.HttpRequest) -> func.HttpResponse:
         connection_id = state.connection_of(web.query_one(req, "state") or "")
         scope = services().directory.scope_of_connection(connection_id)
         return web.page("launch_callback.html", framed_by=connection(scope, connection_id).value.framed_by)
 
-    @bp.function_name("launch_callback_post")
-    @bp.route(route="launch/callback", methods=["POST"])
+    @bp.function_name(f"{name}_post")
+    @bp.route(route=route, methods=["POST"])
     @web.answers_with_problem
     def launch_callback_post(req: func.HttpRequest) -> func.HttpResponse:
         web.require_same_origin(req, services().settings.public_url)
         return _finish(services(), req)
-
-    return bp
 
 
 def _begin(services: Services, req: func.HttpRequest, persona: state.Persona) -> func.HttpResponse:
@@ -96,10 +101,11 @@ def _authorize(
     client = services.ehr.client(scope, found, persona)
     configuration = services.ehr.cerner.discover(base)
     begun = state.begin(scope, found.id, persona)
+    back = redirect_uri(services, scope, found, persona)
     uri = authorization_url(
         configuration,
         client_id=client.client_id,
-        redirect_uri=redirect_uri(services),
+        redirect_uri=back,
         state=begun.state,
         scope=services.ehr.scopes(found, persona),
         launch=launch_code,
@@ -109,7 +115,7 @@ def _authorize(
     )
     # for browsers that keep no sessionStorage; where cookies of frames are blocked, sessionStorage serves
     kept = web.cookie(
-        _cookie_name(begun.state), begun.secret, max_age_s=state.LIFETIME_S, path="/launch/callback", same_site="None"
+        _cookie_name(begun.state), begun.secret, max_age_s=state.LIFETIME_S, path=urlsplit(back).path, same_site="None"
     )
     return web.page(
         "launch.html",
@@ -129,13 +135,22 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     found = connection(scope, connection_id).value
     page_secret = sent.get("secret") or web.read_cookie(req, _cookie_name(sent["state"]))
     taken = state.take(scope, connection_id, sent["state"], page_secret)
+    back = redirect_uri(services, scope, found, taken.persona)
+    if back != _callback(services, req.route_params.get("connection")):
+        raise RefusedError(
+            "launch.other_address",
+            "This sign-in came back to the address of another connection, so nothing was opened. Close this page and "
+            "open the visit from the patient's chart again.",
+            status=403,
+            title="Please open it from the chart again",
+        )
     base = found.fhir_base_url if taken.persona == "provider" else found.patient_fhir_base_url or ""
     if "code" not in sent:
         raise _denied(services, base, sent)
     client = services.ehr.client(scope, found, taken.persona)
     try:
         tokens = services.ehr.cerner.exchange_code(
-            base, client, code=sent["code"], redirect_uri=redirect_uri(services), code_verifier=taken.code_verifier
+            base, client, code=sent["code"], redirect_uri=back, code_verifier=taken.code_verifier
         )
     except TransientError as error:
         # the state is spent and the code may be: only a new launch helps
@@ -191,12 +206,28 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     logs.event("launch.completed", connection=connection_id, persona=taken.persona, encounter=bool(tokens.encounter_id))
     return web.json_response(
         {"session": session_id, "bearer": bearer, "persona": taken.persona},
-        cookies=(web.cookie(_cookie_name(taken.state), "", max_age_s=0, path="/launch/callback", same_site="None"),),
+        cookies=(web.cookie(_cookie_name(taken.state), "", max_age_s=0, path=urlsplit(back).path, same_site="None"),),
     )
 
 
-def redirect_uri(services: Services) -> str:
-    return services.settings.public_url + "/launch/callback"
+def redirect_uri(services: Services, scope: TenantScope, found: Connection, persona: state.Persona) -> str:
+    """Where the EHR sends the browser back to: one address for the operator's applications, one of its own for each
+    connection whose tenant registered its application, and so chose its EHR, itself.
+
+    Else such an EHR could let a clinician sign in at another hospital's, and that code would come here and be sent to
+    it for redemption (mix-up: RFC 9700 section 4.4).
+    """
+    shared = persona not in found.credentials and services.ehr.is_listed(scope, found, persona)
+    return _callback(services, None if shared else found.id)
+
+
+def own_redirect_uri(services: Services, found: Connection) -> str:
+    """As `redirect_uri`, of an application that the tenant registers."""
+    return _callback(services, found.id)
+
+
+def _callback(services: Services, connection_id: str | None) -> str:
+    return f"{services.settings.public_url}/launch/{f'{connection_id}/' if connection_id else ''}callback"
 
 
 def _cookie_name(state_value: str) -> str:

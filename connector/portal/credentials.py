@@ -10,6 +10,7 @@ import azure.functions as func
 from connector import tenants
 from connector.errors import RefusedError
 from connector.languages import N_
+from connector.launch import own_redirect_uri
 from connector.portal import forms, settings
 from connector.portal.connection import found
 from connector.portal.entrance import Route, Visit
@@ -70,6 +71,7 @@ def _shown(
         tab="access",
         persona=persona,
         kept=kept,
+        redirect_uri=None if persona == "system" else own_redirect_uri(visit.services, present.value),
         typed=typed or shown,
         errors=errors or {},
         **settings.meanwhile(visit, present.value.id, status),

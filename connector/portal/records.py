@@ -60,7 +60,7 @@ def integration_records(services: Services, scope: TenantScope, connection: Conn
         return IntegrationRecord(
             environment=connection.environment,
             launch_url=f"{public_url}/launch/{connection.id}/{persona}",
-            redirect_uri=redirect_uri(services),
+            redirect_uri=redirect_uri(services, scope, connection, persona),
             client_id=ehr.client_id(scope, connection, persona),
             scopes=ehr.scopes(connection, persona),
             fhir_base_url=base,

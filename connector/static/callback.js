@@ -2,7 +2,7 @@
 // carries the launch's own state or session.
 "use strict";
 const given = new URLSearchParams(location.search);
-history.replaceState(null, "", "/launch/callback");
+history.replaceState(null, "", location.pathname);
 const progress = document.getElementById("progress");
 
 function show(title, text, told = {}) {
@@ -44,7 +44,7 @@ async function finish() {
   } catch {
     // storage is blocked: the cookie serves
   }
-  const answer = await fetch("/launch/callback", {
+  const answer = await fetch(location.pathname, {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   const told = await answer.json();

@@ -40,6 +40,8 @@ AUTHENTICATION = {
     "launch_patient": PUBLIC,
     "launch_callback": PUBLIC,  # a page without content, whatever it is asked with
     "launch_callback_post": ONE_TIME_STATE,
+    "launch_callback_own": PUBLIC,
+    "launch_callback_own_post": ONE_TIME_STATE,
     "signin_handoff": ONE_TIME_STATE,
     "signin_callback": ONE_TIME_STATE,
     "visit_shell": PUBLIC,  # a page without content
