@@ -11,7 +11,7 @@ from typing import Any
 import azure.functions as func
 from pydantic import ValidationError
 
-from connector import checks, tenants
+from connector import checks, clock, messages, tenants
 from connector.checks import Check
 from connector.errors import RefusedError
 from connector.languages import N_
@@ -167,12 +167,31 @@ def _sms(visit: Visit, status: int = 200, errors: Mapping[str, str] | None = Non
         consents=consents,
         people=people.names(visit, [consent.by for consent in consents.given]),
         consented=bool(visit.asked("consented")),
+        withdrawn=bool(visit.asked("withdrawn")),
         senders=senders,
         linked={one.sender_id for one in present},
         typed=visit.fields,
         errors=errors or {},
         **numbers_pages.purchase(visit, visit.fields),
     )
+
+
+def withdraw(visit: Visit) -> func.HttpResponse:
+    """Take the consents back: what stops is said first, and Microsoft asks again who it is."""
+    if not visit.posted:
+        return visit.page(
+            "portal/setup_withdraw.html",
+            step="sms",
+            done=done([one.value for one in tenants.connections(visit.scope)], tenants.senders(visit.scope)),
+            given=tenants.consents(visit.scope),
+            stops=tenants.withdrawal_consequences(visit.scope),
+            confirmed=visit.who.confirmed,
+        )
+    if not visit.who.confirmed:
+        return visit.go("/portal/signin", why="confirm", to=visit.path)
+    for off in tenants.withdraw_consents(visit.scope, visit.actor):
+        messages.configured(visit.scope, off, clock.now())
+    return visit.go("/portal/setup/sms", withdrawn="1")
 
 
 def link(visit: Visit) -> func.HttpResponse:
@@ -234,6 +253,7 @@ def _reviewed(visit: Visit, one: Connection, sender: Sender | None) -> dict[str,
 ROUTES = (
     Route("portal_setup", "portal/setup", resume),
     Route("portal_setup_sms", "portal/setup/sms", sms, ("GET", "POST")),
+    Route("portal_setup_withdraw", "portal/setup/sms/withdraw", withdraw, ("GET", "POST")),
     Route("portal_setup_urls", "portal/setup/urls", urls, ("GET", "POST")),
     Route("portal_setup_link", "portal/setup/link", link, ("GET", "POST")),
     Route("portal_setup_finish", "portal/setup/finish", finish),

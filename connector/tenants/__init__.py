@@ -80,6 +80,7 @@ from connector.tenants.transfer import (
     import_file,
 )
 from connector.tenants.validation import faults, invalid
+from connector.tenants.withdrawal import WithdrawalConsequences, withdraw_consents, withdrawal_consequences
 
 __all__ = [
     "CONFIGURATION",
@@ -127,6 +128,7 @@ __all__ = [
     "TenantScope",
     "Verification",
     "Versioned",
+    "WithdrawalConsequences",
     "add_connection",
     "add_sender",
     "audit_write",
@@ -168,5 +170,7 @@ __all__ = [
     "set_departments",
     "upkeep_blueprint",
     "versioned_sender",
+    "withdraw_consents",
+    "withdrawal_consequences",
     "wrapping_context",
 ]

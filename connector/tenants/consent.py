@@ -1,4 +1,5 @@
-"""The two consents to text patients, in versioned words: who gave them, and when. None is ever overwritten."""
+"""The two consents to text patients, in versioned words: who gave them, and when. None is ever overwritten; what was
+taken back (withdrawal.py) stays in the history."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ CONSENTS: dict[ConsentKind, ConsentText] = {
 
 
 def consents(scope: TenantScope) -> list[Consent]:
-    """Every consent ever given, newest first."""
+    """Every consent that is on record, newest first."""
     rows = scope.tables.query(CONFIGURATION, scope.tenant_id, start="consent.", end="consent/")
     found = [Consent.model_validate_json(row.text("body"), extra="ignore") for row in rows]
     return sorted(found, key=lambda consent: consent.at, reverse=True)
@@ -81,7 +82,7 @@ def give_consents(scope: TenantScope, versions: dict[ConsentKind, str], actor: A
         if (kind, version) in present:
             continue
         given = Consent(**CONSENTS[kind].model_dump(), by=actor.object_id, at=clock.now())
-        row = Row(scope.tenant_id, f"consent.{kind}.{version}", {"schema": 1, "body": stored(given)})
+        row = Row(scope.tenant_id, _key(CONSENTS[kind]), {"schema": 1, "body": stored(given)})
         audit = audit_write(scope, actor, "consent.given", kind, after=given)
         try:
             scope.tables.transact(CONFIGURATION, [Write("insert", row), audit])
@@ -94,6 +95,11 @@ def missing_consents(scope: TenantScope) -> dict[ConsentKind, ConsentText]:
     """The consents, in their present words, that nobody has given yet."""
     given = {(consent.kind, consent.version) for consent in consents(scope)}
     return {kind: text for kind, text in CONSENTS.items() if (kind, text.version) not in given}
+
+
+def still_given(scope: TenantScope) -> list[Write]:
+    """To write with what needs the consents: it fails when one is taken back at the same moment."""
+    return [Write("merge", Row(scope.tenant_id, _key(text), {"schema": 1})) for text in CONSENTS.values()]
 
 
 def consent_state(scope: TenantScope) -> ConsentState:
@@ -112,3 +118,7 @@ def require_consents(scope: TenantScope) -> None:
             title="Consent is missing",
             details={f"consents.{kind}": "agree to this first" for kind in missing},
         )
+
+
+def _key(text: ConsentText) -> str:
+    return f"consent.{text.kind}.{text.version}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError, Text
 from connector.keys import fingerprint
-from connector.tenants.consent import missing_consents
+from connector.tenants.consent import missing_consents, still_given
 from connector.tenants.models import Connection, Sender
 from connector.tenants.scope import CONFIGURATION, TenantScope
 from connector.tenants.validation import invalid
@@ -28,14 +28,15 @@ def check(scope: TenantScope, present: Connection | None, changed: Connection) -
 
 
 def rows_with(scope: TenantScope, present: Connection | None, changed: Connection) -> list[Write]:
-    """To write with the change. They fail when a base was taken, or the sender removed, since `check`."""
+    """To write with the change. They fail when a base was taken, the sender removed or a consent taken back since
+    `check`."""
     before, after = set(_bases(present).values()) if present else set(), set(_bases(changed).values())
     writes = [Write("delete", _claim(scope, "", base)) for base in sorted(before - after)]
     writes += [Write("insert", _claim(scope, changed.id, base)) for base in sorted(after - before)]
     if changed.sender_id not in (None, present and present.sender_id):
         # touching it also makes whoever removes it at this moment read it again
         writes.append(Write("merge", Row(scope.tenant_id, f"sender.{changed.sender_id}", {"schema": 1})))
-    return writes
+    return writes + (still_given(scope) if _begins(present, changed) else [])
 
 
 def claimed_bases(found: Connection) -> list[str]:
@@ -69,7 +70,6 @@ def _require_departments(changed: Connection) -> None:
 
 def _require_sendable(scope: TenantScope, present: Connection | None, changed: Connection) -> None:
     missing: dict[str, str] = {}
-    begins = present is None or not present.messages_enabled
     if not changed.active:
         missing["active"] = "switch the connection on first"
     if not changed.sender_id and "sms" in changed.messages.channels:
@@ -82,7 +82,7 @@ def _require_sendable(scope: TenantScope, present: Connection | None, changed: C
         )
     if _begins_to_text(present, changed) and _is_blocked(scope, changed):
         missing["sender_id"] = "is a toll-free number that carriers have not verified: they block every text from it"
-    if begins:
+    if _begins(present, changed):
         missing |= {f"consents.{kind}": "agree to this first" for kind in missing_consents(scope)}
     if missing:
         raise RefusedError(
@@ -92,6 +92,11 @@ def _require_sendable(scope: TenantScope, present: Connection | None, changed: C
             title="Not ready to send",
             details=missing,
         )
+
+
+def _begins(present: Connection | None, changed: Connection) -> bool:
+    """Whether messages are switched on."""
+    return changed.messages_enabled and (present is None or not present.messages_enabled)
 
 
 def _begins_to_text(present: Connection | None, changed: Connection) -> bool:

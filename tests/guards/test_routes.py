@@ -98,6 +98,7 @@ AUTHENTICATION = {
     "portal_setup_finish": PORTAL_COOKIE,
     "portal_setup_link": PORTAL_COOKIE,
     "portal_setup_urls": PORTAL_COOKIE,
+    "portal_setup_withdraw": PORTAL_COOKIE,
     "portal_signin": PUBLIC,
     "portal_signout": PUBLIC,  # from our own pages only
     "api_openapi": PUBLIC,

@@ -62,6 +62,21 @@ def test_asked_twice_nothing_is_made_twice(admin: Admin) -> None:
     assert told(admin.ask("GET", one))["fhir_base_url"] == BASE
 
 
+def test_withdrawn_consents_stop_even_a_worker_that_has_the_old_configuration(admin: Admin) -> None:
+    agree(admin.scope)
+    one, etag = made(admin)
+    admin.ask("PATCH", one, {"messages_enabled": True}, etag=etag)
+    known = tenants.connection(admin.scope, one.rpartition("/")[2]).value
+    assert not brakes.read(admin.scope, known, clock.now()).all_stopped
+    assert told(admin.ask("GET", "/consents/consequences")) == {"connections": 1, "planned_messages": 0}
+    left = told(admin.ask("DELETE", "/consents"))
+    assert left["given"] == [] and {consent["kind"] for consent in left["missing"]} == {"send_sms", "patients_agreed"}
+    assert brakes.read(admin.scope, known, clock.now()).all_stopped == "off"
+    assert told(admin.ask("GET", one))["messages_enabled"] is False
+    actions = [change["action"] for change in told(admin.ask("GET", "/history"))["items"]]
+    assert actions.count("consent.withdrawn") == 2
+
+
 def test_a_restored_switch_begins_messages_with_a_silent_baseline(admin: Admin) -> None:
     agree(admin.scope)
     one, etag = made(admin)

@@ -240,3 +240,20 @@ def test_a_number_or_name_that_exists_is_added_by_hand(live: Live, buyer: Browse
     assert send(buyer, path, do="remove").headers["Location"] == f"{live.app}/portal/numbers?saved=1"
 
 
+def test_withdrawing_the_consents_says_what_stops_and_asks_who_it_is(
+    live: Live, buyer: Browser, hospitals: dict[str, Hospital]
+) -> None:
+    path = "/portal/setup/sms/withdraw"
+    assert path in buyer.get("/portal/setup/sms").text
+    unproven = admin_of(live, hospitals["buying"])
+    said = unproven.get(path).text
+    assert "Nothing more is sent" in said and "Confirm who you are first" in said
+    form = fields(unproven.get("/portal/numbers").text)["form"]
+    assert "why=confirm" in unproven.post(path, data={"form": form}).headers["Location"]
+    scope = live.twin().directory.scope(hospitals["buying"].tid)
+    assert not tenants.missing_consents(scope), "nothing happened yet"
+    assert send(buyer, path).headers["Location"] == f"{live.app}/portal/setup/sms?withdrawn=1"
+    assert set(tenants.missing_consents(scope)) == {"send_sms", "patients_agreed"}
+    assert "Agree to both" in buyer.get("/portal/setup/sms?withdrawn=1").text
+    assert "nothing to withdraw" in buyer.get(path).text
+    assert "Consent to text messages withdrawn" in buyer.get("/portal/history").text

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from connector import numbers, tenants
+from connector import clock, messages, numbers, tenants
 from connector.errors import RefusedError
 from connector.portal.api.operations import Answer, Call, Registry
-from connector.tenants import ConsentKind, ConsentState, Page, Sender, SenderInput, SenderPatch, Tenant, TenantInput
+from connector.tenants import (
+    ConsentKind,
+    ConsentState,
+    Page,
+    Sender,
+    SenderInput,
+    SenderPatch,
+    Tenant,
+    TenantInput,
+    WithdrawalConsequences,
+)
 from connector.tenants import Versioned as V
 
 api = Registry()
@@ -32,6 +42,18 @@ def consents(call: Call) -> ConsentState:
 @api.operation("PUT", "/consents", "Agree to conditions, by the version of the words that were read")
 def consents_give(call: Call, body: dict[ConsentKind, str]) -> ConsentState:
     tenants.give_consents(call.scope, body, call.actor)
+    return tenants.consent_state(call.scope)
+
+
+@api.operation("GET", "/consents/consequences", "What would stop if the consents were withdrawn")
+def consents_consequences(call: Call) -> WithdrawalConsequences:
+    return tenants.withdrawal_consequences(call.scope)
+
+
+@api.operation("DELETE", "/consents", "Withdraw both: every connection's messages are switched off at once")
+def consents_withdraw(call: Call) -> ConsentState:
+    for off in tenants.withdraw_consents(call.scope, call.actor):
+        messages.configured(call.scope, off, clock.now())
     return tenants.consent_state(call.scope)
 
 
