@@ -1,8 +1,8 @@
 // The board by Microsoft sign-in alone: the rows are in the page, and this keeps them live.
 import { watchBoard } from "/static/board.js";
 
-async function send(path, body) {
-  const answer = await fetch("/board/status", { method: "POST", body: JSON.stringify(body) });
+async function send(path, body, signal) {
+  const answer = await fetch("/board/status", { method: "POST", body: JSON.stringify(body), signal });
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
   const error = new Error(told.detail || "Please load the page again.");
@@ -10,8 +10,10 @@ async function send(path, body) {
   throw error;
 }
 
-watchBoard(send, (error) => {
+function refused(error) {
   const line = document.getElementById("problem");
   line.textContent = error.message;
   line.hidden = false;
-});
+}
+
+watchBoard(send, refused, async () => (await fetch("/board", { redirect: "error" })).text());

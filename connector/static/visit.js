@@ -24,8 +24,8 @@ async function ask(path, options = {}) {
   throw error;
 }
 
-async function send(path, body) {
-  return (await ask(path, { method: "POST", body: JSON.stringify(body || {}) })).json();
+async function send(path, body, signal) {
+  return (await ask(path, { method: "POST", body: JSON.stringify(body || {}), signal })).json();
 }
 
 function card(title, text) {
@@ -114,14 +114,20 @@ async function copy(text) {
 
 // a second click of the same button carries it out
 function sure(button) {
-  if (button.dataset.asked) return true;
-  button.dataset.asked = button.textContent;
-  say(document.getElementById("done"), button.dataset.sure);
-  button.textContent = "Yes, do it";
-  setTimeout(() => {
+  const asked = button.dataset.asked;
+  const forget = () => {
+    if (!button.dataset.asked) return;
     button.textContent = button.dataset.asked;
     delete button.dataset.asked;
-  }, 8000);
+  };
+  if (asked) {
+    forget();
+    return true;
+  }
+  button.dataset.asked = button.textContent;
+  say(document.getElementById("problem"), button.dataset.sure);
+  button.textContent = button.dataset.yes;
+  setTimeout(forget, 8000);
   return false;
 }
 
@@ -183,7 +189,7 @@ const actions = {
     if (!sure(button)) return;
     const { link } = await send("revoke");
     document.getElementById("patient-link").dataset.copy = link;
-    done("Every link that was given out is void. The button beside this one copies the new link.");
+    done("Every link that was given out is void. Send the patient the new one, or copy it.");
   },
   end: async (button) => {
     await send("end", { how: button.dataset.how });

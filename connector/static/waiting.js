@@ -2,6 +2,7 @@
 const SHOWN_MS = 5000;
 const HIDDEN_MS = 30000;
 const MINUTE = 60000;
+const NO_ANSWER_MS = 15000;
 const TESTS = {
   ok: "Device test passed", browser_old: "Their browser is too old", browser_other: "Their browser is not supported",
   camera_denied: "Camera is blocked", camera_none: "No camera", camera_busy: "Camera is in use",
@@ -11,6 +12,15 @@ const TESTS = {
 let watched = null;
 let timer = null;
 let beeper = null;
+
+// What one small question must be answered in, and whether it is worth asking again.
+export const inTime = () => AbortSignal.timeout(NO_ANSWER_MS);
+export const passing = (error) => error.passing || ["TypeError", "TimeoutError"].includes(error.name);
+
+// Since when nothing was heard; null while what is shown can be believed. One lost answer is no outage.
+export function lostSince(mine) {
+  return mine.failed && Date.now() - mine.heard > NO_ANSWER_MS ? clock(mine, mine.heard + mine.ahead) : null;
+}
 
 export function silence() {
   clearTimeout(timer);
@@ -22,8 +32,8 @@ export function follow(ask, failed) {
   const card = document.getElementById("visit");
   if (!card || !document.getElementById("waiting")) return;
   const { zone, opens, now, seen } = card.dataset;
-  const mine = { ask, failed, zone, opens: new Date(opens || 0), seen: JSON.parse(seen), ahead: new Date(now) - Date.now(),
-    etag: null, lost: null, beeped: 0 };
+  const mine = { ask, refused: failed, zone, opens: new Date(opens || 0), seen: JSON.parse(seen), ahead: new Date(now) - Date.now(),
+    etag: null, heard: Date.now(), failed: false, beeped: 0 };
   watched = mine;
   prepareSound();
   show(mine);
@@ -37,16 +47,16 @@ async function poll(mine) {
 
 async function look(mine) {
   try {
-    const answer = await mine.ask("status", { headers: mine.etag ? { "If-None-Match": mine.etag } : {} });
+    const answer = await mine.ask("status", { headers: mine.etag ? { "If-None-Match": mine.etag } : {}, signal: inTime() });
     if (watched !== mine) return;
     mine.ahead = new Date(answer.headers.get("Connector-Time")) - Date.now();
     mine.etag = answer.headers.get("ETag");
     if (answer.status === 200) mine.seen = await answer.json();
-    mine.lost = null;
+    Object.assign(mine, { heard: Date.now(), failed: false });
   } catch (error) {
     if (watched !== mine) return;
-    if (error.name !== "TypeError" && !error.passing) return mine.failed(error);
-    mine.lost = mine.lost || clock(mine, Date.now() + mine.ahead);
+    if (!passing(error)) return mine.refused(error);
+    mine.failed = true;
   }
   show(mine);
 }
@@ -59,32 +69,43 @@ function minutes(count) {
   return count === 1 ? "1 minute" : `${count} minutes`;
 }
 
+const people = (guests, staff) => [guests && `${guests} ${guests === 1 ? "guest" : "guests"}`, staff && `${staff} of staff`]
+  .filter(Boolean).join(" and ");
+
 // What one visit's row says, in a few words. What was noted before the link opened belongs to an earlier time of a visit
-// that was moved. `at`: zone, opens, now.
+// that was moved. Who is in lobby and call counts only while Teams tells of it. `at`: zone, opens, now.
 export function judge(seen, at) {
   const recent = (time) => (time && new Date(time) >= at.opens ? new Date(time) : null);
   const joined = recent(seen.joined_at);
   const ended = seen.ended ? recent(seen.ended_at) : null;
   const live = seen.live === "on";
-  if (ended) {
-    const left = live ? (seen.guests || 0) + (seen.staff || 0) : 0;
-    return { state: "ended", title: seen.ended === "phone" ? "Completed by phone" : "Ended",
-      more: ` at ${clock(at, ended)}${left ? `; ${left} still in the call` : ""}` };
-  }
-  if (live && seen.guests > 0) {
-    const both = seen.staff > 0;
-    return { state: "connected", title: both ? "In the call" : "The patient is in the call", more: both ? "" : ", staff is not" };
-  }
-  const since = seen.lobby > 0 && seen.lobby_since ? new Date(seen.lobby_since) : live ? null : joined;
-  if (since) {
+  const [lobby, guests, staff] = live ? [seen.lobby || 0, seen.guests || 0, seen.staff || 0] : [0, 0, 0];
+  const inCall = people(guests, staff);
+  const waiting = (since, title, more) => {
     const waited = Math.max(0, Math.floor((at.now - since) / MINUTE));
-    const who = seen.lobby > 1 ? `${seen.lobby} people wait` : "Waiting";
-    return { state: "waiting", since, waited, title: waited ? `${who} ${minutes(waited)}` : `${who}: just arrived`,
-      more: `, since ${clock(at, since)}` };
+    return { state: "waiting", since, waited, title: title(waited), more };
+  };
+  if (ended) {
+    const left = [lobby && `${lobby} in the lobby`, inCall && `${inCall} in the call`].filter(Boolean).join(", ");
+    return { state: "ended", title: seen.ended === "phone" ? "Completed by phone" : "Ended",
+      more: `At ${clock(at, ended)}${left ? `. Still there: ${left}` : ""}` };
   }
-  if (joined) return { state: "joined", title: "Tapped Join", more: ` at ${clock(at, joined)}, not in the lobby now` };
-  if (seen.opened_at) return { state: "opened", title: "Not joined yet", more: `; opened the link at ${clock(at, seen.opened_at)}` };
-  return { state: "none", title: "Not joined yet", more: "; has not opened the link" };
+  if (lobby) {
+    const since = new Date(seen.lobby_since || at.now);
+    const who = lobby > 1 ? `${lobby} people wait` : "Waiting";
+    return waiting(since, (waited) => (waited ? `${who} ${minutes(waited)}` : `${who}: just arrived`),
+      `Since ${clock(at, since)}${inCall ? `, with ${inCall} in the call` : ""}`);
+  }
+  if (guests) return { state: "connected", title: staff ? "In the call" : "In the call without staff", more: inCall };
+  if (joined && live) return { state: "joined", title: "Tapped Join", more: `At ${clock(at, joined)}, not in the lobby now` };
+  if (joined) {
+    const staffAt = recent(seen.staff_at);
+    const unsure = "Teams does not tell who is there: look into the meeting";
+    if (staffAt >= joined) return { state: "joined", title: "Tapped Join", more: `At ${clock(at, joined)}. Staff went in at ${clock(at, staffAt)}. ${unsure}` };
+    return waiting(joined, (waited) => (waited ? `Tapped Join ${minutes(waited)} ago` : "Tapped Join just now"), unsure);
+  }
+  if (seen.opened_at) return { state: "opened", title: "Not joined yet", more: `Opened the link at ${clock(at, seen.opened_at)}` };
+  return { state: "none", title: "Not joined yet", more: "Has not opened the link" };
 }
 
 function chips(mine) {
@@ -103,20 +124,22 @@ function chips(mine) {
     add(`Lobby ${seen.lobby || 0}`, seen.lobby ? "bad" : "");
     add(`Connected ${(seen.guests || 0) + (seen.staff || 0)}`, seen.guests ? "good" : "");
   }
-  if (seen.live === "off") add(`Live status unavailable${seen.live_at ? " since " + clock(mine, seen.live_at) : ""}: look into Teams`, "bad");
+  if (seen.live === "off") add(`Live status unavailable${seen.live_at ? " since " + clock(mine, seen.live_at) : ""}`, "bad");
   if (seen.late_minutes && seen.late_at && new Date(seen.late_at) >= mine.opens) add(`${minutes(seen.late_minutes)} late`);
-  if (mine.lost) add(`No connection since ${mine.lost}: this is not up to date`, "bad");
   return found;
 }
 
 function show(mine) {
   const box = document.getElementById("waiting");
   if (watched !== mine || !box) return silence();
-  const { state, title, more, since, waited } = judge(mine.seen, { ...mine, now: Date.now() + mine.ahead });
+  const lost = lostSince(mine);
+  const known = judge(mine.seen, { ...mine, now: lost ? mine.heard + mine.ahead : Date.now() + mine.ahead });
+  const { state, title, more, since, waited } = !lost ? known
+    : { state: "lost", title: `No connection since ${lost}`, more: `What was known then: ${known.title}` };
   put(document.getElementById("waiting-title"), title);
   put(document.getElementById("waiting-more"), more);
   if (box.dataset.state !== state) {
-    if (box.dataset.state !== "none" || state === "waiting") put(document.getElementById("announce"), title);
+    if (box.dataset.state !== "none" || ["waiting", "lost"].includes(state)) put(document.getElementById("announce"), title);
     box.dataset.state = state;
   }
   const list = document.getElementById("chips");
@@ -159,25 +182,36 @@ function prepareSound() {
   const button = document.getElementById("sound");
   const tell = (on) => {
     button.setAttribute("aria-pressed", String(on));
-    button.textContent = on ? "Sound is on" : "Sound is off";
+    button.textContent = !on ? "Sound is off" : beeper && beeper.state === "suspended" ? "Click for sound" : "Sound is on";
   };
+  if (wanted()) listen(() => document.contains(button) && tell(wanted()));
   tell(wanted());
   button.addEventListener("click", () => {
-    const on = !wanted();
+    const on = button.textContent === "Click for sound" || !wanted();
     try {
       localStorage.setItem("visit.sound", on ? "on" : "off");
     } catch {
       // not remembered, then
     }
-    tell(on);
     if (on) beep(true);
+    tell(on);
   });
+}
+
+// Browsers let a page sound only once somebody has clicked or typed in it.
+function listen(changed) {
+  if (!beeper) {
+    beeper = new AudioContext();
+    for (const kind of ["click", "keydown"]) document.addEventListener(kind, () => beeper.resume());
+  }
+  beeper.onstatechange = changed;
 }
 
 function beep(sure = false) {
   if (!sure && !wanted()) return;
   beeper = beeper || new AudioContext();
   beeper.resume().catch(() => {});
+  if (!sure && beeper.state === "suspended") return;
   for (const [at, pitch] of [[0, 660], [0.18, 880]]) {
     const tone = beeper.createOscillator();
     const volume = beeper.createGain();

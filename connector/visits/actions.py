@@ -18,7 +18,7 @@ from connector.tenants import Channel
 from connector.visits import ahead
 from connector.visits.chart import chosen_visit, no_visit, open_chart, remembered_visit
 from connector.visits.find import GONE, Candidates
-from connector.visits.meeting import Meeting, provision, stored, visit_key
+from connector.visits.meeting import Meeting, provision, staff_joined, stored, visit_key
 from connector.visits.presence import VISITS, put_presence, read_presence
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _meeting(services: Services, session: VisitSession) -> Meeting:
     else:
         meeting = provision(services, scope, connection, appointment)
         visit = visit_key(scope, connection.id, appointment.id)
-    logs.event("visit.clinician_joined", connection=connection.id, visit=visit)
+    staff_joined(scope, connection.id, visit, meeting)
     return meeting
 
 

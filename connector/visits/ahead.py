@@ -63,17 +63,16 @@ def _add_region(bp: func.Blueprint, services: Callable[[], Services], region: Re
             return
         scope, found = named
         try:
-            settle(services(), scope, found, hint["visit"], clock.now())
+            settle(services(), scope, found, hint["visit"], clock.now(), doubted=bool(hint.get("doubted")))
         except ConnectorError as error:
             logs.event("visits.ahead_failed", connection=found.id, visit=hint["visit"], code=error.code)
             raise
 
 
-def hint(scope: TenantScope, connection_id: str, visit: str) -> None:
-    """Let a worker look at a visit soon."""
-    scope.queues.send(
-        f"meetings-{scope.region}", {"tenant": scope.tenant_id, "connection": connection_id, "visit": visit}
-    )
+def hint(scope: TenantScope, connection_id: str, visit: str, *, doubted: bool = False) -> None:
+    """Let a worker look at a visit soon. `doubted`: its live status may not work."""
+    named = {"tenant": scope.tenant_id, "connection": connection_id, "visit": visit}
+    scope.queues.send(f"meetings-{scope.region}", named | ({"doubted": True} if doubted else {}))
 
 
 def request(services: Services, scope: TenantScope, found: Connection, now: datetime) -> int:
@@ -105,7 +104,9 @@ def request(services: Services, scope: TenantScope, found: Connection, now: date
     return len(wanted)
 
 
-def settle(services: Services, scope: TenantScope, found: Connection, visit: str, now: datetime) -> None:
+def settle(
+    services: Services, scope: TenantScope, found: Connection, visit: str, now: datetime, *, doubted: bool = False
+) -> None:
     """Do what one visit needs now. Raises what the EHR and Graph raise: then the hint is given again."""
     row = scope.tables.get(VISITS, found.id, f"o.{visit}")
     if row is not None and row.text("end") and _over(row, found, now):
@@ -120,7 +121,7 @@ def settle(services: Services, scope: TenantScope, found: Connection, visit: str
             ehr_links.write(services, scope, found, visit, appointment, read_presence(scope, found.id, visit))
     meeting = stored(services, scope, found, visit)
     if meeting is not None:
-        follow(services, scope, found, visit, meeting.join_web_url, meeting.end)
+        follow(services, scope, found, visit, meeting.join_web_url, meeting.end, doubted=doubted)
 
 
 def _needs_care(row: Row, found: Connection, now: datetime) -> bool:

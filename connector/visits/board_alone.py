@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 
 import azure.functions as func
 
-from connector import clock, logs, messages, web
+from connector import clock, messages, web
 from connector.errors import RefusedError
 from connector.launch import StaffAccount, begin_staff_sign_in, is_linked, staff_account
 from connector.tenants import Connection, TenantScope, connections
 from connector.visits import times
 from connector.visits.board import AT_MOST, presences
-from connector.visits.meeting import stored
+from connector.visits.meeting import staff_joined, stored
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -83,7 +83,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
                 status=409,
                 title="No meeting yet",
             )
-        logs.event("visit.clinician_joined", connection=connection_id, visit=visit)
+        staff_joined(scope, connection_id, visit, ready)
         # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us
         return web.redirect(ready.join_web_url, csp=web.content_security_policy(form_action=None))
 

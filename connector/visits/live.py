@@ -41,11 +41,19 @@ def certificates(pems: tuple[str, ...]) -> tuple[Certificate, ...]:
 
 
 def follow(
-    services: Services, scope: TenantScope, connection: Connection, visit: str, join_web_url: str, end: datetime
+    services: Services,
+    scope: TenantScope,
+    connection: Connection,
+    visit: str,
+    join_web_url: str,
+    end: datetime,
+    *,
+    doubted: bool = False,
 ) -> bool:
-    """Subscribe to the meeting's call events, or renew what is there; whether there is live status now.
+    """Subscribe to the meeting's call events, or renew what is there; whether there is a subscription now.
 
-    Only calls that begin later are reported: call it before anybody gets a join URL. Raises nothing of Graph.
+    Only calls that begin later are reported: call it before anybody gets a join URL. `doubted`: Graph said that
+    something is wrong with the subscription, so it is renewed though it has long to live. Raises nothing of Graph.
     """
     if not services.settings.graph_notification_certificates:
         return False
@@ -53,19 +61,23 @@ def follow(
     try:
         row = scope.tables.get(VISITS, connection.id, f"g.{visit}")
         if row is not None and row.text("subscription"):
-            if _time(row, "expires") > min(until - timedelta(hours=1), datetime.now(UTC) + RENEW_BEFORE):
+            lasts = _time(row, "expires") > min(until - timedelta(hours=1), datetime.now(UTC) + RENEW_BEFORE)
+            if lasts and not doubted:
                 return True
             if _renewed(services, scope, row, until):
+                _tell(scope, connection.id, visit, "on", end)
                 return True
         claimed = _claimed(scope, connection.id, visit, row)
         if claimed is None:
             return _awaited(scope, connection.id, visit)
+        unsure = _unsure(scope, connection.id, visit, end)
         _subscribe(services, scope, claimed, join_web_url, end, until)
     except ConnectorError as error:
         logs.event("live.unavailable", connection=connection.id, visit=visit, code=error.code)
         _tell(scope, connection.id, visit, "off", end)
         return False
-    _tell(scope, connection.id, visit, "on", end)
+    if not unsure:
+        _tell(scope, connection.id, visit, "on", end)
     return True
 
 
@@ -169,8 +181,10 @@ def record(scope: TenantScope, subscription: Row, event: CallEvent) -> None:
         values: dict[str, Value] = {
             "end": subscription.text("end"), **row.values, "roster": after.text(), "roster_at": event.at.isoformat(),
             "lobby": after.lobby, "lobby_since": after.lobby_since.isoformat() if after.lobby_since else "",
-            "guests": after.guests, "staff": after.staff,
+            "guests": after.guests, "staff": after.staff, "live": "on",
         }  # fmt: skip
+        if row.text("live") != "on":
+            values["live_at"] = clock.now().isoformat()
         try:
             if row.etag is None:
                 scope.tables.insert(VISITS, replace(row, values=values))
@@ -180,6 +194,18 @@ def record(scope: TenantScope, subscription: Row, event: CallEvent) -> None:
             continue
         return
     raise TransientError("live.contended")
+
+
+def _unsure(scope: TenantScope, connection_id: str, visit: str, end: datetime) -> bool:
+    """Whether a call may go on already, of which a new subscription will not tell. Then what was counted counts no
+    more, and nothing is known until the first event comes: `record` takes it as the proof."""
+    before = read_presence(scope, connection_id, visit)
+    if not (before.text("joined_at") or before.text("staff_at") or before.text("roster")):
+        return False
+    nobody: dict[str, Value] = {"roster": "", "lobby": 0, "lobby_since": "", "guests": 0, "staff": 0}
+    since = {} if before.text("live") == "off" else {"live_at": clock.now().isoformat()}
+    put_presence(scope, connection_id, visit, end=end, live="off", **nobody, **since)
+    return True
 
 
 def _tell(scope: TenantScope, connection_id: str, visit: str, live: str, end: datetime) -> None:

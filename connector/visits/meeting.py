@@ -19,7 +19,7 @@ from connector.errors import PermanentError, RefusedError, TransientError
 from connector.keys import NotOpened, Sealer, decode, encode
 from connector.tenants import Connection, TenantScope
 from connector.visits import live, organizers
-from connector.visits.presence import VISITS
+from connector.visits.presence import VISITS, put_presence
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -90,6 +90,15 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     following.join(FOLLOWED_WITHIN_S)
     logs.event("meeting.provisioned", connection=connection.id, visit=visit, browser_join=browser is not None)
     return meeting
+
+
+def staff_joined(scope: TenantScope, connection_id: str, visit: str, meeting: Meeting) -> None:
+    """Staff got the meeting's address. Not to be remembered keeps nobody out."""
+    logs.event("visit.clinician_joined", connection=connection_id, visit=visit)
+    try:
+        put_presence(scope, connection_id, visit, end=meeting.end, staff_at=clock.now().isoformat())
+    except TransientError as error:
+        logs.event("visit.presence_not_written", connection=connection_id, visit=visit, code=error.code)
 
 
 def _follow(

@@ -19,8 +19,8 @@ from connector.tenants import TenantScope
 VISITS = "Visits"
 
 STATUS = (
-    "opened_at", "joined_at", "test", "tested_at", "browser", "lobby", "lobby_since", "guests", "staff", "live",
-    "live_at", "late_minutes", "late_at", "ended", "ended_at", "confirmed_for",
+    "opened_at", "joined_at", "staff_at", "test", "tested_at", "browser", "lobby", "lobby_since", "guests", "staff",
+    "live", "live_at", "late_minutes", "late_at", "ended", "ended_at", "confirmed_for",
 )  # fmt: skip
 """Columns that the clinician's page shows; times are ISO 8601, UTC."""
 
@@ -61,13 +61,3 @@ def put_presence(scope: TenantScope, connection_id: str, visit: str, *, end: dat
     """Set these columns and leave the others. `end` of the visit, as known, says when the row may be forgotten."""
     row = Row(connection_id, f"p.{visit}", {"end": (end or clock.now()).isoformat(), **columns})
     scope.tables.transact(VISITS, [Write("put", row)])
-
-
-def first_presence(
-    scope: TenantScope, connection_id: str, visit: str, *, end: datetime | None, **columns: Value
-) -> None:
-    """Set those of the columns that have no value yet: the first tap counts, not a second device or a rejoin."""
-    present = read_presence(scope, connection_id, visit).values
-    fresh = {name: value for name, value in columns.items() if not present.get(name)}
-    if fresh:
-        put_presence(scope, connection_id, visit, end=end, **fresh)

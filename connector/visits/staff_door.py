@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from connector import logs, web
+from connector import web
 from connector.errors import ConnectorError, RefusedError, TransientError
 from connector.join_link import wrong_link
 from connector.keys import JoinToken, NotOpened
@@ -20,7 +20,7 @@ from connector.tenants import Connection, TenantScope, connection
 from connector.visits import times
 from connector.visits.ahead import LIVE
 from connector.visits.find import zone_of
-from connector.visits.meeting import provision, stored, visit_key
+from connector.visits.meeting import provision, staff_joined, stored, visit_key
 from connector.visits.presence import read_presence
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             if ready is None:
                 raise TransientError("visit.ehr_unreachable")
             meeting = ready
-        logs.event("visit.clinician_joined", connection=door.connection.id, visit=door.visit)
+        staff_joined(door.scope, door.connection.id, door.visit, meeting)
         # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us
         return web.redirect(meeting.join_web_url, csp=web.content_security_policy(form_action=None))
 
@@ -120,6 +120,6 @@ def _page(door: _Door, req: func.HttpRequest) -> func.HttpResponse:
         when=times.day_and_time(start, zone_of(appointment, door.connection)) if start else "",
         ehr_status=appointment.status if appointment else "",
         may_join=appointment.status in LIVE if appointment else ready is not None,
-        lobby=presence.number("lobby"),
+        lobby=presence.number("lobby") if presence.text("live") == "on" else 0,
         joined=bool(presence.text("joined_at")),
     )

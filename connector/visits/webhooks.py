@@ -81,7 +81,7 @@ def _take(services: Services, item: Notification, proven: frozenset[str]) -> str
             return "not_ours"
         if item.lifecycle_event or item.tenant_id not in proven:
             # no more than a reason to ask Graph: anybody who has the secret may make us look
-            ahead.hint(scope, connection_id, visit)
+            ahead.hint(scope, connection_id, visit, doubted=True)
             return "looked_up"
         return _record(services, scope, subscription, item)
     except TransientError:

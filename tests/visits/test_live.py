@@ -257,12 +257,37 @@ def test_one_whose_answer_was_lost_is_found_and_replaced(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("event", ["reauthorizationRequired", "subscriptionRemoved", "missed"])
-def test_lifecycle_events_make_us_look_and_renew(visit: Visit, event: str) -> None:
-    expire(visit)
+def test_lifecycle_events_renew_one_that_has_long_to_live(visit: Visit, event: str) -> None:
+    visit.subscription.body["expirationDateTime"] = "as it was"
     asked = item(visit, {"lifecycleEvent": event, "encryptedContent": None})
     assert post(visit, [asked], [], "/webhooks/graph/lifecycle") == 202
-    eventually(lambda: (visit.row("g") or Row("", "")).text("expires") > "2026")
+    eventually(lambda: visit.subscription.body["expirationDateTime"] != "as it was")
     assert visit.counts() == (0, 0, 0)
+
+
+def test_one_made_during_a_call_is_believed_when_it_has_told_something(visit: Visit) -> None:
+    def live() -> str:
+        return (visit.row("p") or Row("", "")).text("live")
+
+    patient = visit.join()
+    eventually(lambda: visit.counts() == (1, 0, 0))
+    visit.live.world.subscriptions.clear()
+    ahead.settle(visit.live.services, visit.scope, visit.connection, visit.key, visit.live.world.now(), doubted=True)
+    assert (live(), visit.counts()) == ("off", (0, 0, 0))  # Teams will tell nothing of the call that goes on
+    assert visit.subscription
+    teams.leave(visit.live.world, visit.graph_id, patient)
+    visit.join()
+    eventually(lambda: visit.counts() == (1, 0, 0))
+    assert live() == "on"
+
+
+def test_a_renewal_that_failed_once_is_not_said_for_ever(visit: Visit) -> None:
+    put(visit, expires="2020-01-01T00:00:00+00:00")
+    with visit.live.down("graph"):
+        settled(visit.live, visit.scope, visit.connection, visit.key)
+    assert (visit.row("p") or Row("", "")).text("live") == "off"
+    settled(visit.live, visit.scope, visit.connection, visit.key)
+    assert (visit.row("p") or Row("", "")).text("live") == "on"
 
 
 def test_after_the_visit_nothing_is_subscribed_any_more(visit: Visit) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from connector.errors import RefusedError
 from connector.keys import JoinToken
-from connector.visits.presence import STATUS, first_presence, put_presence, read_presence
+from connector.visits.presence import STATUS, put_presence, read_presence
 from sandbox.azurite import Azurite
 from tests.running import Browser, Live
 from tests.tenants.stamp import pinned, race
@@ -28,14 +28,6 @@ def test_writers_keep_each_others_columns_and_every_write_shows(azurite: Azurite
     put_presence(scope, "aaaaaaaaa", "x", end=END, lobby=0)
     tags.add(read_presence(scope, "aaaaaaaaa", "x").etag)
     assert len(tags) == 3
-
-
-def test_what_happened_first_stays(azurite: Azurite) -> None:
-    _, scope = pinned(azurite)
-    first_presence(scope, "aaaaaaaaa", "y", end=END, opened_at="1")
-    first_presence(scope, "aaaaaaaaa", "y", end=END, opened_at="2", joined_at="2")
-    values = read_presence(scope, "aaaaaaaaa", "y").values
-    assert (values["opened_at"], values["joined_at"]) == ("1", "2")
 
 
 def test_only_links_of_the_present_generation_are_good(azurite: Azurite) -> None:

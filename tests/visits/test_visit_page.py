@@ -73,19 +73,25 @@ def desk(live: Live, chromium: Chromium) -> Iterator[Desk]:
 
 def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
     desk.open()
-    desk.shows("Not joined yet; has not opened the link")
+    desk.shows("Not joined yet Has not opened the link")
     desk.look(widths=(DESKTOP, FRAME, 375))
     waiting = "({} min) Patient waiting".format
     on = {"live": "on", "live_at": 1, "lobby": 0, "lobby_since": "", "guests": 0, "staff": 0}
     states: list[tuple[dict[str, Any], str, str]] = [
-        ({"opened_at": 9, "test": "camera_denied", "tested_at": 9}, "Not joined yet; opened the link", "Video visit"),
-        ({"joined_at": 4}, "Waiting 4 minutes", waiting(4)),
-        (on, "Tapped Join", "Video visit"),
-        ({"lobby": 2, "lobby_since": 6}, "2 people wait 6 minutes", waiting(6)),
-        ({"lobby": 0, "lobby_since": "", "guests": 1}, "The patient is in the call, staff is not", "Video visit"),
-        ({"staff": 1, "test": "ok", "confirmed_for": "2031-03-04T15:30:00+00:00"}, "In the call", "Video visit"),
-        ({"live": "off", "live_at": 2, "browser": "old", "guests": 0, "staff": 0}, "Waiting 4 minutes", waiting(4)),
-        ({"ended": "phone", "ended_at": 0, "late_minutes": 15, "late_at": 1}, "Completed by phone", "Video visit"),
+        ({"opened_at": 9, "test": "camera_denied", "tested_at": 9}, "Not joined yet Opened the link", "Video visit"),
+        ({"joined_at": 4}, "Tapped Join 4 minutes ago Teams does not tell", waiting(4)),
+        (on, "Tapped Join At .*, not in the lobby now", "Video visit"),
+        ({"lobby": 2, "lobby_since": 6}, "2 people wait 6 minutes Since", waiting(6)),
+        # an interpreter is in, the patient is not: nobody in the lobby is hidden by somebody in the call
+        ({"lobby": 1, "guests": 1, "staff": 1}, "Waiting 6 minutes .* with 1 guest and 1 of staff in", waiting(6)),
+        ({"lobby": 0, "lobby_since": "", "staff": 0}, "In the call without staff 1 guest", "Video visit"),
+        ({"staff": 1, "test": "ok", "confirmed_for": "2031-03-04T15:30:00+00:00"}, "In the call 1 guest and 1 of staff",
+         "Video visit"),
+        # what was counted before counts no more once Teams tells nothing
+        ({"live": "off", "live_at": 2, "browser": "old", "lobby": 1, "lobby_since": 9},
+         "Tapped Join 4 minutes ago Teams", waiting(4)),
+        ({"staff_at": 3}, "Tapped Join At .*. Staff went in at", "Video visit"),
+        ({"ended": "phone", "ended_at": 0, "late_minutes": 15, "late_at": 1}, "Completed by phone At", "Video visit"),
     ]
     for columns, text, title in states:
         desk.known(**columns)
@@ -96,6 +102,8 @@ def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
     for said in "Live status unavailable since", "Their browser is too old", "15 minutes late":
         assert said in chips
     assert "End meeting" in desk.page.locator("#ended").inner_text()
+    desk.known(live="on")
+    desk.shows("Still there: 1 in the lobby, 1 guest and 1 of staff in the call")
 
 
 def test_the_other_pages_of_the_chart_are_accessible(live: Live, desk: Desk) -> None:
@@ -126,17 +134,44 @@ def test_whoever_waits_longest_comes_first_and_stays_live(live: Live, desk: Desk
     desk.known(lobby=0, lobby_since="", live="off", live_at=0)
 
 
+def test_a_board_left_open_reads_the_schedule_again_and_says_when_it_is_not_up_to_date(live: Live, desk: Desk) -> None:
+    page, stale = desk.page, desk.page.locator("#stale")
+
+    def later(minutes: float) -> None:
+        page.clock.run_for(minutes * 60_000)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # somebody looks again
+
+    page.clock.install()
+    page.goto(live.launch_url(user="marwood"))
+    expect(page.locator("#board tbody .text").first).not_to_be_empty()
+    new = page.locator(f'tr[data-pick="{live.pick(live.book("hollis", in_minutes=70, clinician_key="marwood"))}"]')
+    page.locator("#board tbody button").first.focus()
+    later(6)
+    expect(new).to_contain_text("Not joined yet")
+    assert page.evaluate("document.activeElement.textContent") == "Open"
+    with live.down("cerner"):
+        later(6)
+        expect(stale).to_contain_text("The schedule can not be read now")
+    page.context.route("**/board", lambda route: route.abort())
+    later(1)
+    expect(stale).to_contain_text("No connection since")
+    expect(new).to_be_visible()
+    page.context.unroute("**/board")
+    later(6)
+    expect(stale).to_be_hidden()
+
+
 def test_sound_is_off_until_wanted_and_remembered_by_this_browser(desk: Desk) -> None:
     tones: Callable[[], int] = lambda: int(desk.page.evaluate("window.tones"))  # noqa: E731
     desk.open()
-    desk.known(joined_at=0)
+    desk.known(live="on", live_at=0, lobby=1, lobby_since=0)
     desk.shows("just arrived")
     assert tones() == 0
     desk.page.get_by_role("button", name="Sound is off").click()
     expect(desk.page.get_by_role("button", name="Sound is on")).to_have_attribute("aria-pressed", "true")
     assert tones() == 2  # so that one knows what it sounds like
-    desk.known(joined_at=1)
-    desk.shows("Waiting 1 minute,")
+    desk.known(lobby_since=1)
+    desk.shows("Waiting 1 minute Since")
     assert tones() == 4
     desk.page.reload()
     expect(desk.page.get_by_role("button", name="Sound is on")).to_be_visible()
@@ -173,10 +208,11 @@ def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothin
     desk.page.evaluate("Object.defineProperty(document, 'hidden', { value: false })")
     desk.page.context.route("**/status", lambda route: route.abort())
     desk.page.clock.run_for(31_000)
-    expect(desk.page.locator("#chips")).to_contain_text("No connection since")
+    expect(desk.page.locator("#waiting")).to_contain_text(re.compile("No connection since .* Not joined yet"))
+    expect(desk.page.locator("#waiting")).to_have_attribute("data-state", "lost")
     desk.page.context.unroute("**/status")
     desk.page.clock.run_for(6000)
-    expect(desk.page.locator("#chips")).not_to_contain_text("No connection since")
+    expect(desk.page.locator("#waiting")).not_to_contain_text("No connection since")
 
 
 def test_an_ended_session_asks_to_open_it_from_the_chart_again(live: Live, desk: Desk) -> None:
@@ -201,10 +237,11 @@ def test_sending_revoking_and_copying_say_what_happened(live: Live, desk: Desk) 
     expect(page.locator("#chips")).to_contain_text("20 minutes late", timeout=12_000)
     before = page.get_attribute("#patient-link", "data-copy")
     page.get_by_role("button", name="Revoke it").click()
-    expect(done).to_contain_text("Every link that was given out stops")
-    page.get_by_role("button", name="Yes, do it").click()
+    expect(page.locator("#problem")).to_contain_text("Every link that was given out will stop working")
+    page.get_by_role("button", name="Yes, revoke it").click()
     expect(done).to_contain_text("is void")
     assert page.get_attribute("#patient-link", "data-copy") != before
+    expect(page.get_by_role("button", name="Revoke it")).to_be_visible()  # a third click asks again
     page.get_by_role("button", name="End the visit").click()
     expect(page.get_by_role("button", name="Open the link again")).to_be_visible()
     page.get_by_role("button", name="Open the link again").click()
