@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from connector import logs, settings
+from connector.adapters import identity, vault
 from connector.adapters.acs_email import AcsEmail
 from connector.adapters.acs_numbers import AcsNumbers
 from connector.adapters.acs_sms import AcsSms
@@ -19,6 +20,7 @@ from connector.adapters.graph_directory import GraphDirectory
 from connector.adapters.graph_http import GraphHttp
 from connector.adapters.graph_subscriptions import GraphSubscriptions
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
+from connector.adapters.vault import VaultKey
 from connector.ehr_access import EhrAccess
 from connector.errors import PermanentError
 from connector.keys import Sealer
@@ -61,7 +63,7 @@ def build(loaded: Settings) -> Services:
         storage=storage,
         directory=Directory(loaded, storage),
         sealer=Sealer(loaded.sealing_keys),
-        ehr=EhrAccess(loaded, Cerner(OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox)))),
+        ehr=EhrAccess(loaded, Cerner(OutgoingHttp(OutgoingPolicy(loopback_http=loaded.sandbox))), _vault_key(loaded)),
         entra=entra,
         graph=Graph(graph_http),
         graph_directory=GraphDirectory(graph_http),
@@ -72,6 +74,12 @@ def build(loaded: Settings) -> Services:
         email=lru_cache(maxsize=None)(lambda region: _email(loaded, region)),
         numbers=lru_cache(maxsize=None)(lambda region: _numbers(loaded, region)),
     )
+
+
+def _vault_key(loaded: Settings) -> VaultKey | None:
+    if loaded.smart_vault_key is None:
+        return None
+    return VaultKey(loaded.smart_vault_key, identity.tokens(loaded.regions[0], vault.SCOPE, "vault"))
 
 
 def _sms(loaded: Settings, region: Region) -> AcsSms:

@@ -13,11 +13,14 @@ from connector.adapters.cerner import (
     Cerner,
     EhrClient,
     FhirReader,
+    Signer,
     SigningKey,
+    VaultSigner,
     missing_scopes,
     scopes,
 )
 from connector.adapters.cerner.smart import Persona
+from connector.adapters.vault import VaultKey
 from connector.ehr import EhrTokens
 from connector.errors import RefusedError, Text
 from connector.settings import Settings, SmartClient
@@ -33,15 +36,23 @@ class TokenOfUser(Protocol):
 class EhrAccess:
     """Readers and clients for the connections of the stamp."""
 
-    def __init__(self, settings: Settings, cerner: Cerner) -> None:
+    def __init__(self, settings: Settings, cerner: Cerner, vault: VaultKey | None = None) -> None:
         self._settings = settings
         self.cerner = cerner
+        self.vault = vault
         self._own: dict[tuple[str, Persona], tuple[datetime, EhrClient]] = {}
 
     @cached_property
-    def signing_keys(self) -> tuple[SigningKey, ...]:
-        """Newest first; public halves at /.well-known/jwks.json."""
+    def _held(self) -> tuple[SigningKey, ...]:
+        """Private keys of the settings, newest first."""
         return tuple(SigningKey.from_pem(pem) for pem in self._settings.smart_private_keys)
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """Who signs the stamp's client assertions: the key in the vault, where the stamp has one."""
+        if self.vault is not None:
+            return VaultSigner(self.vault, self._held)
+        return self._held[0] if self._held else None
 
     def client(self, scope: TenantScope, connection: Connection, persona: Persona) -> EhrClient:
         """The client for a persona: the connection's own, or the stamp's.
@@ -72,8 +83,8 @@ class EhrAccess:
                 title="No credentials for this FHIR base URL",
             )
         registered: SmartClient = getattr(self._settings, f"smart_{persona}")
-        if connection.client_authentication == "private_key_jwt" and self.signing_keys:
-            return EhrClient(registered.client_id, signing_key=self.signing_keys[0])
+        if connection.client_authentication == "private_key_jwt" and self.signer:
+            return EhrClient(registered.client_id, signing_key=self.signer)
         return EhrClient(registered.client_id, secret=registered.secret)
 
     def is_listed(self, scope: TenantScope, connection: Connection, persona: Persona) -> bool:
@@ -133,4 +144,7 @@ class EhrAccess:
         return self.cerner.reader(base, partial(token, partial(self.cerner.refresh, base, client)))
 
     def public_jwks(self) -> dict[str, Any]:
-        return {"keys": [key.public_jwk for key in self.signing_keys]}
+        """What `/.well-known/jwks.json` publishes. Raises what `VaultSigner` raises, when nothing was ever read."""
+        if isinstance(self.signer, VaultSigner):
+            return {"keys": self.signer.published()}
+        return {"keys": [key.public.jwk for key in self._held]}

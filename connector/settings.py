@@ -50,6 +50,7 @@ STAMP_SETTINGS = (
     "SMART_PATIENT_CLIENT_SECRET",
     "SMART_SYSTEM_CLIENT_ID",
     "SMART_SYSTEM_CLIENT_SECRET",
+    "SMART_VAULT_KEY",
     "SMART_PRIVATE_KEYS",
     "SMART_SCOPES_VERSION",
 )
@@ -121,8 +122,10 @@ class Settings:
     smart_provider: SmartClient
     smart_patient: SmartClient
     smart_system: SmartClient
+    smart_vault_key: str | None
+    """Address of the key in Key Vault that signs client assertions, without a version."""
     smart_private_keys: tuple[str, ...]
-    """PEM texts, newest first."""
+    """PEM texts, newest first: they can be copied. With `smart_vault_key` they only bridge the day of a change."""
     smart_scopes_version: Literal["v1", "v2"]
 
     @property
@@ -196,6 +199,7 @@ class _Reader:
             smart_provider=self._smart("PROVIDER"),
             smart_patient=self._smart("PATIENT"),
             smart_system=self._smart("SYSTEM"),
+            smart_vault_key=self._vault_key(sandbox=sandbox),
             smart_private_keys=self._private_keys(),
             smart_scopes_version=self._scopes_version(),
         )
@@ -320,6 +324,15 @@ class _Reader:
             self._fault(name, f"must be a whole number up to {most}")
             return default
         return int(text)
+
+    def _vault_key(self, *, sandbox: bool) -> str | None:
+        value = self._optional("SMART_VAULT_KEY")
+        if value is None:
+            return None
+        self._url("SMART_VAULT_KEY", sandbox=sandbox, value=value)
+        if not re.fullmatch(r"/keys/[A-Za-z0-9-]{1,127}", urlsplit(value).path):
+            self._fault("SMART_VAULT_KEY", "must be a key's address without a version, https://VAULT/keys/NAME")
+        return value
 
     def _private_keys(self) -> tuple[str, ...]:
         text = (self._optional("SMART_PRIVATE_KEYS") or "").replace("\\n", "\n")

@@ -9,6 +9,7 @@ param packagesUrl string
 param tableServiceUri string
 param queueServiceUri string
 param vaultUri string
+param signingKeyAddress string
 param communicationEndpoint string
 param emailSender string
 param emailRate string
@@ -22,6 +23,7 @@ param smartProviderClientId string
 param smartPatientClientId string
 param smartSystemClientId string
 param ehrAuthentication string
+param exportableSigningKeys bool
 param smartScopesVersion string
 param graphSubscriptionsVersion string
 param zoneRedundantApp bool
@@ -114,7 +116,12 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     // checkov:skip=CKV_AZURE_88:a list of settings; the app writes no files
     // checkov:skip=CKV_AZURE_222:a list of settings
     name: 'appsettings'
-    properties: union(always, ehrAuthentication == 'key' ? {} : bySecret, ehrAuthentication == 'secret' ? {} : byKey)
+    properties: union(
+      always,
+      ehrAuthentication == 'key' ? {} : bySecret,
+      ehrAuthentication == 'secret' ? {} : byKey,
+      exportableSigningKeys ? byExportableKey : {}
+    )
   }
 }
 
@@ -157,7 +164,9 @@ var bySecret = {
   SMART_PATIENT_CLIENT_SECRET: '${inVault}/smart-patient-client-secret)'
   SMART_SYSTEM_CLIENT_SECRET: '${inVault}/smart-system-client-secret)'
 }
-var byKey = { SMART_PRIVATE_KEYS: '${inVault}/smart-private-keys)' }
+var byKey = { SMART_VAULT_KEY: signingKeyAddress }
+// private keys that can be copied: they sign until the vault's own key is a day old, or where there is none
+var byExportableKey = { SMART_PRIVATE_KEYS: '${inVault}/smart-private-keys)' }
 
 output name string = app.name
 output url string = empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl

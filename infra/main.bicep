@@ -29,9 +29,12 @@ param smartProviderClientId string
 param smartPatientClientId string
 param smartSystemClientId string
 
-@description('How the stamp\'s EHR applications authenticate: decides which secrets must be in the vault.')
+@description('How the stamp\'s EHR applications authenticate: by a key that never leaves the vault, by secrets in it, or both.')
 @allowed(['secret', 'key', 'both'])
 param ehrAuthentication string = 'key'
+
+@description('Also gives the app the private keys of the secret smart-private-keys. They CAN BE COPIED: for the day in which a stamp changes to the vault\'s key.')
+param exportableSigningKeys bool = false
 
 @description('SMART scope version of connections that name none.')
 @allowed(['v1', 'v2'])
@@ -105,6 +108,7 @@ module stamp 'stamp.bicep' = {
     smartPatientClientId: smartPatientClientId
     smartSystemClientId: smartSystemClientId
     ehrAuthentication: ehrAuthentication
+    exportableSigningKeys: exportableSigningKeys
     smartScopesVersion: smartScopesVersion
     graphSubscriptionsVersion: graphSubscriptionsVersion
     alertEmails: alertEmails

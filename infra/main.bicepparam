@@ -12,6 +12,7 @@ param smartProviderClientId = readEnvironmentVariable('SMART_PROVIDER_CLIENT_ID'
 param smartPatientClientId = readEnvironmentVariable('SMART_PATIENT_CLIENT_ID')
 param smartSystemClientId = readEnvironmentVariable('SMART_SYSTEM_CLIENT_ID')
 param ehrAuthentication = readEnvironmentVariable('EHR_AUTHENTICATION', 'key')
+param exportableSigningKeys = bool(readEnvironmentVariable('EXPORTABLE_SIGNING_KEYS', 'false'))
 param smartScopesVersion = readEnvironmentVariable('SMART_SCOPES_VERSION', 'v1')
 param graphSubscriptionsVersion = readEnvironmentVariable('GRAPH_SUBSCRIPTIONS_VERSION', 'beta')
 param alertEmails = split(readEnvironmentVariable('ALERT_EMAILS'), ',')

@@ -10,6 +10,7 @@ param smartProviderClientId string
 param smartPatientClientId string
 param smartSystemClientId string
 param ehrAuthentication string
+param exportableSigningKeys bool
 param smartScopesVersion string
 param graphSubscriptionsVersion string
 param alertEmails array
@@ -62,6 +63,7 @@ module vault 'vault.bicep' = {
     token: token
     location: location
     privateNetwork: privateNetwork
+    signingKey: ehrAuthentication != 'secret'
     workspaceId: monitoring.outputs.workspaceId
     actionGroupId: monitoring.outputs.actionGroupId
     tags: tags
@@ -110,6 +112,7 @@ module roles 'roles.bicep' = {
     hostName: storage.outputs.hostName
     dataName: storage.outputs.dataName
     vaultName: vault.outputs.name
+    keyName: vault.outputs.keyName
     communicationName: communication.outputs.name
     insightsName: monitoring.outputs.insightsName
   }
@@ -128,6 +131,7 @@ module app 'app.bicep' = {
     tableServiceUri: storage.outputs.tableServiceUri
     queueServiceUri: storage.outputs.queueServiceUri
     vaultUri: vault.outputs.uri
+    signingKeyAddress: vault.outputs.keyAddress
     communicationEndpoint: communication.outputs.endpoint
     emailSender: communication.outputs.emailSender
     emailRate: communication.outputs.emailRate
@@ -141,6 +145,7 @@ module app 'app.bicep' = {
     smartPatientClientId: smartPatientClientId
     smartSystemClientId: smartSystemClientId
     ehrAuthentication: ehrAuthentication
+    exportableSigningKeys: exportableSigningKeys
     smartScopesVersion: smartScopesVersion
     graphSubscriptionsVersion: graphSubscriptionsVersion
     zoneRedundantApp: zoneRedundantApp

@@ -1,10 +1,14 @@
 // The stamp's keys and the EHR applications' secrets. Values are never in a template: docs/operations.md.
+// The key that signs for the EHR applications never leaves the vault at all.
 param token string
 param location string
 param privateNetwork bool
+param signingKey bool
 param workspaceId string
 param actionGroupId string
 param tags object
+
+var keyName = 'smart'
 
 resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   // checkov:skip=CKV_AZURE_109:open to Entra identities with a role only; privateNetwork denies all but private endpoints
@@ -22,6 +26,24 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
     networkAcls: {
       bypass: 'None'
       defaultAction: privateNetwork ? 'Deny' : 'Allow'
+    }
+  }
+}
+
+// made once; a later deployment leaves its versions as they are (Keys, "Create If Not Exist")
+resource key 'Microsoft.KeyVault/vaults/keys@2024-11-01' = if (signingKey) {
+  // checkov:skip=CKV_AZURE_40:an expired key signs nothing, so its date would be an outage; docs/operations.md says when to rotate
+  // checkov:skip=CKV_AZURE_112:non-exportable in a standard vault; HSM keys need a premium one
+  parent: vault
+  name: keyName
+  tags: tags
+  properties: {
+    kty: 'EC'
+    curveName: 'P-384'
+    keyOps: ['sign']
+    attributes: {
+      enabled: true
+      exportable: false
     }
   }
 }
@@ -74,3 +96,5 @@ resource expiry 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15'
 
 output name string = vault.name
 output uri string = vault.properties.vaultUri
+output keyName string = signingKey ? keyName : ''
+output keyAddress string = signingKey ? '${vault.properties.vaultUri}keys/${keyName}' : ''

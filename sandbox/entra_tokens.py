@@ -33,6 +33,7 @@ GRAPH_ROLES = (
 )
 LIFETIME_S = 3600
 EXCHANGE = "api://AzureADTokenExchange"
+VAULT = "https://vault.azure.net"
 HOME_TENANT = "9f3d60b7-8c25-4e1a-b6d4-2a70f1c5e893"
 """The operator's own tenant, which holds the app registration and the stamp's managed identity."""
 IDENTITY_OBJECT_ID = "34e8a9d1-5f7b-4c06-92ea-b18d6073fc5e"
@@ -121,17 +122,22 @@ def check(world: World, token: str, audience: str) -> Json:
     return claims
 
 
-def managed_identity_token(world: World) -> str:
-    """What the stamp's user-assigned managed identity gets for `api://AzureADTokenExchange`."""
-    claims = _common(world, HOME_TENANT, EXCHANGE)
+def managed_identity_token(world: World, audience: str = EXCHANGE) -> str:
+    """What the stamp's user-assigned managed identity gets for a resource."""
+    claims = _common(world, HOME_TENANT, audience)
     return sign(claims | {"oid": IDENTITY_OBJECT_ID, "sub": IDENTITY_OBJECT_ID})
+
+
+def check_identity(world: World, token: str, audience: str) -> str:
+    """The object id of the identity whose token for a resource this is; raises `jwt.InvalidTokenError` otherwise."""
+    home = issuer(world, HOME_TENANT)
+    claims = jwt.decode(token, _key().public_key(), algorithms=["RS256"], audience=audience, issuer=home)
+    return str(claims["oid"])
 
 
 def check_federated_assertion(world: World, client_id: str, assertion: str) -> None:
     """Accept only the managed identity registered as the app's federated credential."""
-    home = issuer(world, HOME_TENANT)
-    claims = jwt.decode(assertion, _key().public_key(), algorithms=["RS256"], audience=EXCHANGE, issuer=home)
-    if claims.get("sub") != IDENTITY_OBJECT_ID or client_id != ENTRA_CLIENT_ID:
+    if check_identity(world, assertion, EXCHANGE) != IDENTITY_OBJECT_ID or client_id != ENTRA_CLIENT_ID:
         raise jwt.InvalidTokenError("no such federated credential")
 
 

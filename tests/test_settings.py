@@ -121,7 +121,8 @@ def test_the_sandbox_does_not_start_in_azure(marker: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CONNECTOR_PUBLIC_URL", "ENTRA_AUTHORITY", "GRAPH_URL",
-                                  "AMERICAS_COMMUNICATION_ENDPOINT", "EMEA_STORAGE__queueServiceUri"])
+                                  "AMERICAS_COMMUNICATION_ENDPOINT", "EMEA_STORAGE__queueServiceUri",
+                                  "SMART_VAULT_KEY"])
 @pytest.mark.parametrize("value", ["https://graph.microsoft.com", "http://10.0.0.1", "http://0.0.0.0:1",
                                    "http://127.0.0.1.example.com", "nonsense"])
 def test_the_sandbox_reaches_only_loopback(name: str, value: str) -> None:
@@ -129,7 +130,8 @@ def test_the_sandbox_reaches_only_loopback(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["CONNECTOR_PUBLIC_URL", "ENTRA_AUTHORITY", "GRAPH_URL",
-                                  "AMERICAS_COMMUNICATION_ENDPOINT", "EMEA_STORAGE__tableServiceUri"])
+                                  "AMERICAS_COMMUNICATION_ENDPOINT", "EMEA_STORAGE__tableServiceUri",
+                                  "SMART_VAULT_KEY"])
 @pytest.mark.parametrize("value", ["http://visits.hospital.example", "https://127.0.0.1", "https://localhost",
                                    "https://[::1]", "https://8.8.8.8", "https://[2606:4700::1]", "https://intranet",
                                    "https://a.internal", "https://x.localhost", "ftp://visits.hospital.example"])
@@ -166,6 +168,16 @@ def test_certificates_for_notifications_come_in_pairs_and_newest_first() -> None
     assert [("NEW" in pair, "OLD" in pair) for pair in loaded] == [(True, False), (False, True)]
     for wrong in key_pem, new, "x":
         assert "GRAPH_NOTIFICATION_CERTIFICATES" in refused(PRODUCTION, GRAPH_NOTIFICATION_CERTIFICATES=wrong)
+
+
+def test_the_signing_key_is_named_by_its_address_without_a_version() -> None:
+    address = "https://kv-visits.vault.azure.net/keys/smart"
+    assert settings.load(PRODUCTION).smart_vault_key is None
+    assert settings.load(PRODUCTION | {"SMART_VAULT_KEY": address}).smart_vault_key == address
+    for wrong in (f"{address}/9885aa558e8d448789683188f8c194b0", "https://kv-visits.vault.azure.net/secrets/smart",
+                  "https://kv-visits.vault.azure.net", f"{address}/", "https://kv.example/keys/a_b"):
+        told = refused(PRODUCTION, SMART_VAULT_KEY=wrong)
+        assert told == "SMART_VAULT_KEY must be a key's address without a version, https://VAULT/keys/NAME"
 
 
 def test_call_events_are_beta_unless_said_otherwise() -> None:

@@ -16,6 +16,7 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from connector.adapters.http import Response
+from connector.adapters.identity import token
 from connector.adapters.microsoft import pooled_session
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
 
@@ -56,20 +57,8 @@ class Resource:
 
     def check_identity(self) -> None:
         """Get a token now (azure-identity keeps it): a failure later would look like a lost answer."""
-        if self._identity is None:
-            return
-        from azure.core.exceptions import ClientAuthenticationError
-
-        failure: ConnectorError
-        try:
-            self._identity.get_token(_SCOPE)
-        except ClientAuthenticationError:
-            failure = PermanentError(f"{self.vendor}.not_allowed")
-        except Exception:  # whatever it was, nothing was sent
-            failure = TransientError(f"{self.vendor}.unreachable")
-        else:
-            return
-        raise failure
+        if self._identity is not None:
+            token(self._identity, _SCOPE, self.vendor)
 
     def request(
         self, method: str, path: str, *, json: Any = None, headers: dict[str, str] | None = None

@@ -6,7 +6,7 @@ import json
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from connector.adapters.identity import storage_credential
+from connector.adapters.identity import credential
 from connector.errors import TransientError
 from connector.settings import RegionSettings
 
@@ -81,5 +81,5 @@ class Queues:
                     self._service = QueueServiceClient.from_connection_string(connection)
                 else:
                     uri = self._settings.queue_service_uri or ""
-                    self._service = QueueServiceClient(uri, credential=storage_credential(self._settings))
+                    self._service = QueueServiceClient(uri, credential=credential(self._settings))
             return self._service

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from connector.adapters.identity import storage_credential
+from connector.adapters.identity import credential
 from connector.errors import AmbiguousError, ConnectorError, TransientError
 from connector.settings import RegionSettings
 
@@ -256,7 +256,7 @@ class Tables:
                     self._service = TableServiceClient.from_connection_string(connection)
                 else:
                     uri = self._settings.table_service_uri or ""
-                    self._service = TableServiceClient(uri, credential=storage_credential(self._settings))
+                    self._service = TableServiceClient(uri, credential=credential(self._settings))
             return self._service
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from connector import clock
 from connector.checks.models import Check, found
-from connector.errors import ConnectorError, PermanentError, RefusedError
+from connector.errors import ConnectorError, PermanentError, RefusedError, TransientError
 from connector.tenants import Connection, TenantScope, connections
 
 if TYPE_CHECKING:
@@ -211,6 +211,8 @@ def _refused_token(connection: Connection, error: ConnectorError) -> Check:
         return found("system.token", "unlisted" if connection.active else "switched_off")
     if error.code in _NETWORK:
         return _answered("system.token", _NETWORK[error.code], error)
+    if error.code.startswith("vault."):
+        return found("system.token", "key_away" if isinstance(error, TransientError) else "key_refused")
     if error.code == "cerner.invalid_client":
         return found("system.token", "own_refused" if "system" in connection.credentials else "client_refused")
     if error.code in ("cerner.invalid_scope", "cerner.unauthorized_client"):

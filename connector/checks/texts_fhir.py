@@ -170,6 +170,14 @@ FHIR: dict[str, Named] = {
             "Ask the operator to compare the system application with its registration in the Oracle Health code "
             "Console, and you to compare the client authentication of this connection.",
         ),
+        "key_away": Finding(
+            "fail", "operator", "The service's signing key did not answer, so Cerner was not asked.",
+            "Check again in a minute; if it stays so, tell the operator of this service.",
+        ),
+        "key_refused": Finding(
+            "fail", "operator", "The service may not use its signing key, so Cerner was not asked.",
+            "Tell the operator of this service: make doctor says why.",
+        ),
         "not_enabled": Finding(
             "fail", "oracle",
             "The application is known but was granted nothing here: it is not enabled for your domain yet, or is "

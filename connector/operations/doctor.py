@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
+from connector.adapters.cerner import VaultSigner
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
+from connector.adapters.vault import KeyVersion
 from connector.bootstrap import Services
 from connector.errors import ConnectorError
 from connector.operations.keys import wrapped
@@ -33,6 +36,7 @@ def examine(services: Services, *, ca_bundle: str | None = None) -> Iterator[Fin
     yield Finding(True, "settings are complete")
     for served in loaded.regions:
         yield from _region(services, served.region.value)
+    yield from _signing_key(services)
     yield from _app(services, http)
     discovery = f"{loaded.entra_authority}/organizations/v2.0/.well-known/openid-configuration"
     yield _answers(http, "ENTRA_AUTHORITY", discovery, status=200)
@@ -81,13 +85,50 @@ def _app(services: Services, http: OutgoingHttp) -> Iterator[Finding]:
     """The deployed app, at its public address."""
     url = services.settings.public_url
     yield _answers(http, "CONNECTOR_PUBLIC_URL, /health", f"{url}/health", status=200)
+    refresh = "Operator: it has not read the present values. Run infra/hooks/keys.sh, and look again in a minute."
     try:
         published = http.request("GET", f"{url}/.well-known/jwks.json").json()
-    except ConnectorError:
+    except ConnectorError as error:
+        if error.vendor_status == HTTPStatus.BAD_GATEWAY:
+            refresh = "Operator: the app's identity has no role on the key, or the vault refuses its network: " \
+                "infra/roles.bicep, infra/network.bicep; the log says request.failed code=vault..."
+        elif error.vendor_status == HTTPStatus.SERVICE_UNAVAILABLE:
+            refresh = "Operator: the vault does not answer the app. Look again in a minute, then at Azure's status."
         published = None
+    try:
+        ours = services.ehr.public_jwks()
+    except ConnectorError:
+        return  # _signing_key says why
+    yield Finding(published == ours, "the app publishes the keys that are in the vault", refresh)
+
+
+def _signing_key(services: Services) -> Iterator[Finding]:
+    """The key of the stamp's EHR applications, asked as you."""
+    if held := len(services.settings.smart_private_keys):
+        yield Finding(True, f"SMART_PRIVATE_KEYS: {held} private keys THAT CAN BE COPIED; SMART_VAULT_KEY needs none")
+    signer = services.ehr.signer
+    if not isinstance(signer, VaultSigner):
+        return
+    try:
+        signing, versions = signer.chosen()
+        signer.jws({})
+    except ConnectorError as error:
+        why = " ".join(str(part) for part in (error.code, error.vendor_code) if part)
+        yield Finding(
+            False, f"SMART_VAULT_KEY does not sign for you ({why})",
+            "Operator: if it did not answer, again in a minute. Else: is it the right key, EC P-384 with the operation "
+            "sign, have you the role Key Vault Crypto Officer on it (infra/roles.bicep), and are you in its network?",
+        )
+        return
+    if isinstance(signing, KeyVersion):
+        made = f"version of {datetime.fromtimestamp(signing.created, UTC):%Y-%m-%d} signs"
+    else:
+        made = "a key of SMART_PRIVATE_KEYS signs until it is a day old"
+    yield Finding(True, f"SMART_VAULT_KEY: {made}, {len(versions)} published")
     yield Finding(
-        published == services.ehr.public_jwks(), "the app publishes the keys that are in the vault",
-        "Operator: it has not read the vault's present values. Run infra/hooks/keys.sh, and look again in a minute.",
+        not any(one.exportable for one in versions), "the key cannot leave the vault",
+        "Operator: it was made exportable. Rotate it with az keyvault key create --exportable false, and switch the "
+        "former version off a day later: docs/operations.md, “Rotating keys and secrets”.",
     )
 
 

@@ -40,7 +40,7 @@ def set_credential(
         held["secret"] = wanted.client_secret.get_secret_value()
     else:
         held["private_key"] = new_signing_key()
-        public = SigningKey.from_pem(held["private_key"]).public_jwk
+        public = SigningKey.from_pem(held["private_key"]).public.jwk
     shown = Credential(client_id=wanted.client_id, method=wanted.method, changed_at=clock.now(), public_jwk=public)
     name = _name(connection_id, persona)
     wrapped = scope.wrap(json.dumps(held).encode(), name)

@@ -16,7 +16,6 @@ until az keyvault secret list --vault-name "$vault" --query '[].name' -o tsv >/d
 done
 
 symmetric() { printf '%s:%s' "$(date -u +%Y-%m-%d)" "$(head -c 32 /dev/urandom | base64 | tr -d '\n=' | tr '/+' '_-')"; }
-signing() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 2>"$work/log"; }
 # Graph encrypts notifications for this certificate; nobody else sees it, so it may sign itself
 certificate() {
     openssl req -x509 -newkey rsa:3072 -nodes -days 400 -subj /CN=connector \
@@ -42,7 +41,6 @@ give() { # name, how it is made, days until somebody should be told to rotate it
 give connector-sealing-keys symmetric 365
 give connector-wrapping-keys symmetric 365
 give graph-notification-certificates certificate 365
-[ "${EHR_AUTHENTICATION:-key}" = secret ] || give smart-private-keys signing 365
 
 # references that could not be resolved are otherwise tried again only after hours
 app=$(az resource show --resource-group "${AZURE_RESOURCE_GROUP:?}" --resource-type Microsoft.Web/sites \

@@ -37,10 +37,11 @@ class Simulated:
 
     def __init__(self, folder: Path, running: ExitStack) -> None:
         self.key = SigningKey.from_pem(RSA_PEM)
+        self.published: list[dict[str, str]] = []
         ports = dict.fromkeys((field.name for field in fields(Ports)), 9)
         self.world = World(HOSPITALS, Ports(**ports), folder / "clock")
         app = flask.Flask(__name__)
-        app.add_url_rule("/.well-known/jwks.json", "jwks", lambda: {"keys": [self.key.public_jwk]})
+        app.add_url_rule("/.well-known/jwks.json", "jwks", lambda: {"keys": self.published})
         # Each app reads the ports when asked, so they may be filled in one after the other.
         ports["app"] = running.enter_context(listening(app))
         self.world.ports = Ports(**ports)
@@ -55,6 +56,7 @@ class Simulated:
 
     def reset(self) -> None:
         self.world.reset()
+        self.published[:] = [self.key.public.jwk]
         appointments.populate(self.world)
         for hospital in HOSPITALS:
             self.world.registrations[hospital.key] = Registration(

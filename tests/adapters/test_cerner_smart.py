@@ -237,13 +237,13 @@ def test_missing_scopes_knows_both_spellings(granted: str, wanted: str, missing:
 def test_the_assertion_is_what_backend_services_ask_for() -> None:
     key = SigningKey.from_pem(RSA_PEM)
     assertion = client_assertion("client", key, "https://a.example/token")
-    assert jwt.get_unverified_header(assertion) == {"typ": "JWT", "alg": "RS384", "kid": key.kid}
-    public = jwt.PyJWK(key.public_jwk).key
+    assert jwt.get_unverified_header(assertion) == {"typ": "JWT", "alg": "RS384", "kid": key.public.kid}
+    public = jwt.PyJWK(key.public.jwk).key
     claims = jwt.decode(assertion, public, algorithms=["RS384"], audience="https://a.example/token")
     assert claims["iss"] == claims["sub"] == "client" and claims["exp"] - claims["iat"] == 300
     other = client_assertion("client", key, "https://a.example/token")
     assert jwt.decode(other, public, algorithms=["RS384"], audience="https://a.example/token")["jti"] != claims["jti"]
-    assert set(key.public_jwk) == {"kty", "n", "e", "kid", "alg", "use"} and "PRIVATE" not in repr(key)
+    assert set(key.public.jwk) == {"kty", "n", "e", "kid", "alg", "use"} and "PRIVATE" not in repr(key)
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()])
@@ -252,7 +252,7 @@ def test_signing_keys_are_of_the_two_documented_kinds(curve: ec.EllipticCurve) -
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     if isinstance(curve, ec.SECP384R1):
-        assert SigningKey.from_pem(pem.decode()).algorithm == "ES384"
+        assert SigningKey.from_pem(pem.decode()).public.algorithm == "ES384"
     else:
         with pytest.raises(ValueError, match="P-384"):
             SigningKey.from_pem(pem)

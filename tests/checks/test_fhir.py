@@ -14,8 +14,11 @@ import pytest
 
 from connector import tenants
 from connector.adapters.http import OutgoingPolicy
+from connector.adapters.vault import VaultKey
 from connector.checks import Check, fhir, validate_base
 from connector.checks.texts import CHECKS
+from connector.ehr_access import EhrAccess
+from connector.errors import ConnectorError, PermanentError, TransientError
 from connector.tenants import Connection, Department
 from sandbox.cast import HARBOR, NORDLYS
 from tests.adapters.cerner_world import SMART, OtherServer, Simulated
@@ -274,6 +277,24 @@ def test_a_refused_token_says_whose_turn_it_is(
     checks = ask(tenant, other.base)
     assert (checks["system.token"].finding, checks["system.token"].who) == (finding, who)
     assert state(checks)["system.scopes"] == state(checks)["fhir.schedule"] == "not_asked"
+
+
+@pytest.mark.parametrize(("failure", "finding"), [
+    (TransientError("vault.unavailable"), "key_away"), (PermanentError("vault.not_allowed"), "key_refused"),
+])  # fmt: skip
+def test_a_signing_key_that_does_not_serve_is_the_operators_and_cerner_is_not_asked(
+    tenant: Tenant, other: OtherServer, smart: Callable[..., None], failure: ConnectorError, finding: str
+) -> None:
+    smart(token_endpoint_auth_methods_supported=["private_key_jwt"])
+
+    def no_token() -> str:
+        raise failure
+
+    ehr = EhrAccess(tenant.services.settings, tenant.services.ehr.cerner, VaultKey(f"{other.url}/keys/k", no_token))
+    tenant = replace(tenant, services=replace(tenant.services, ehr=ehr))
+    checks = ask(tenant, other.base, client_authentication="private_key_jwt")
+    assert (checks["system.token"].finding, checks["system.token"].who) == (finding, "operator")
+    assert not [asked for asked in other.asked if "token_endpoint" in asked or "keys/" in asked]
 
 
 def test_the_stamps_credentials_are_never_shown_to_an_unlisted_base(

@@ -47,6 +47,12 @@ class Bicep:
         found = [node for node in self.walk() if _DECLARATIONS.get(node.type) == kind]
         return {text(node.named_children[0]): node for node in found}
 
+    def resources(self, kind: str) -> dict[str, Node]:
+        """Bodies of what is made of a type; `existing` ones are not."""
+        made = {name: node for name, node in self.declared("resource").items()
+                if literal(node.named_children[1]).startswith(kind) and b" existing " not in (node.text or b"")[:200]}
+        return {name: next(n for n in self.walk(node) if n.type == "object") for name, node in made.items()}
+
     def required_parameters(self) -> set[str]:
         return {name for name, node in self.declared("param").items() if len(node.named_children) < 3}
 

@@ -98,7 +98,8 @@ def test_parameters_come_from_the_environment() -> None:
 
 def app_settings() -> set[str]:
     app = FILES["app.bicep"]
-    names = {name for part in ("always", "bySecret", "byKey") for name in properties(app.variable(part))}
+    names = {name for part in ("always", "bySecret", "byKey", "byExportableKey")
+             for name in properties(app.variable(part))}
     return {expanded for name in names for expanded in _for_every_region(name)}
 
 
@@ -169,6 +170,28 @@ def test_each_region_has_its_own_locations() -> None:
     assert len(everywhere) == len(set(everywhere))
     geographies = [set(region.values()) for region in places.values()]
     assert not geographies[0] & geographies[1] | geographies[1] & geographies[2] | geographies[0] & geographies[2]
+
+
+def test_the_signing_key_stays_in_the_vault_unless_an_operator_says_otherwise() -> None:
+    [body] = FILES["vault.bicep"].resources("Microsoft.KeyVault/vaults/keys@").values()
+    made = properties(properties(body)["properties"])
+    assert (literal(made["kty"]), literal(made["curveName"])) == ("EC", "P-384")
+    assert [literal(one) for one in made["keyOps"].named_children] == ["sign"]
+    assert text(properties(made["attributes"])["exportable"]) == "false"
+    assert "expiryTime" not in text(body) and "exp" not in properties(made["attributes"]), "then nothing would sign"
+    assert "SMART_PRIVATE_KEYS" not in {**properties(FILES["app.bicep"].variable("always")),
+                                        **properties(FILES["app.bicep"].variable("byKey"))}  # fmt: skip
+    assert re.search(r"^param exportableSigningKeys bool = false$", text(FILES["main.bicep"].root), re.MULTILINE)
+    assert "genpkey" not in (INFRA / "hooks" / "keys.sh").read_text("utf-8")
+
+
+def test_each_role_reaches_no_further_than_the_resource_that_needs_it() -> None:
+    assigned = FILES["roles.bicep"].resources("Microsoft.Authorization/roleAssignments@")
+    assert {name: text(properties(body)["scope"]) for name, body in assigned.items()} == {
+        "appOnHost": "host", "appOnData": "data", "appOnVault": "vault", "appOnKey": "key",
+        "appOnCommunication": "communication", "appOnInsights": "insights",
+        "operatorOnVault": "vault", "operatorOnKey": "key", "operatorOnData": "data",
+    }  # fmt: skip
 
 
 def test_roles_are_assigned_in_one_file() -> None:

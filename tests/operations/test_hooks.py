@@ -100,7 +100,8 @@ def test_a_new_stamp_gets_keys_that_its_settings_accept(cloud: Cloud) -> None:
     values = {name.upper().replace("-", "_"): value for name, value in made.items()}
     loaded = settings.load(PRODUCTION | values)
     assert len(loaded.sealing_keys) == len(loaded.wrapping_keys) == 1
-    assert len(loaded.smart_private_keys) == len(loaded.graph_notification_certificates) == 1
+    assert len(loaded.graph_notification_certificates) == 1
+    assert loaded.smart_private_keys == (), "it is made in the vault, and stays there"
     assert loaded.sealing_keys[0].value != loaded.wrapping_keys[0].value
     shown = run.stdout + run.stderr + json.dumps(cloud.calls)
     assert not [value for value in made.values() if value[-30:-2] in shown]
@@ -113,8 +114,8 @@ def test_a_new_stamp_gets_keys_that_its_settings_accept(cloud: Cloud) -> None:
 
 def test_a_role_that_is_not_yet_known_is_waited_for(cloud: Cloud) -> None:
     cloud.write(present={}, deleted=[], refusals=3)
-    assert cloud.keys(EHR_AUTHENTICATION="secret").returncode == 0
-    assert len(cloud.vault) == 3
+    assert cloud.keys().returncode == 0
+    assert set(cloud.vault) == {"connector-sealing-keys", "connector-wrapping-keys", "graph-notification-certificates"}
 
 
 def test_a_vault_that_stays_closed_ends_it_and_makes_nothing(cloud: Cloud) -> None:
@@ -123,11 +124,6 @@ def test_a_vault_that_stays_closed_ends_it_and_makes_nothing(cloud: Cloud) -> No
     assert run.returncode == 1
     assert "Forbidden" in run.stderr
     assert cloud.vault == {}
-
-
-def test_no_key_is_made_for_applications_with_secrets(cloud: Cloud) -> None:
-    cloud.keys(EHR_AUTHENTICATION="secret")
-    assert set(cloud.vault) == {"connector-sealing-keys", "connector-wrapping-keys", "graph-notification-certificates"}
 
 
 def test_a_deleted_key_is_recovered_not_replaced(cloud: Cloud) -> None:

@@ -14,6 +14,7 @@ from connector.adapters.cerner.capabilities import Capability, capability
 from connector.adapters.cerner.clean import Unreadable
 from connector.adapters.cerner.fhir import FhirReader, TokenSource
 from connector.adapters.cerner.refusals import explained
+from connector.adapters.cerner.signing import Signer, SigningKey, VaultSigner, new_signing_key
 from connector.adapters.cerner.smart import (
     SmartConfiguration,
     authorization_url,
@@ -23,7 +24,7 @@ from connector.adapters.cerner.smart import (
     missing_scopes,
     scopes,
 )
-from connector.adapters.cerner.tokens import EhrClient, SigningKey, TokenCache, new_signing_key, request_tokens
+from connector.adapters.cerner.tokens import EhrClient, TokenCache, request_tokens
 from connector.adapters.cerner.write import AppointmentWriter
 from connector.adapters.http import OutgoingHttp, Response
 from connector.ehr import EhrTokens, EhrUser
@@ -35,9 +36,11 @@ __all__ = [
     "Cerner",
     "EhrClient",
     "FhirReader",
+    "Signer",
     "SigningKey",
     "SmartConfiguration",
     "TokenSource",
+    "VaultSigner",
     "authorization_url",
     "error_instance",
     "error_link",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 import secrets
 import threading
 import time
@@ -12,11 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
-
+from connector.adapters.cerner.signing import Signer
 from connector.adapters.cerner.smart import SmartConfiguration, error_instance, error_urn
 from connector.adapters.http import OutgoingHttp, Response
 from connector.ehr import EhrTokens
@@ -43,54 +37,18 @@ _OAUTH_ERRORS = frozenset(
 
 
 @dataclass(frozen=True)
-class SigningKey:
-    """A private key for private_key_jwt; `kid` is its JWK thumbprint (RFC 7638)."""
-
-    kid: str
-    algorithm: str
-    private_key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = field(repr=False, compare=False)
-    public_jwk: dict[str, str] = field(repr=False, compare=False)
-    """What `/.well-known/jwks.json` publishes."""
-
-    @classmethod
-    def from_pem(cls, pem: str | bytes) -> SigningKey:
-        """RSA of 2048 bits or more signs RS384, EC P-384 signs ES384; ValueError for any other key."""
-        key = load_pem_private_key(pem.encode() if isinstance(pem, str) else pem, password=None)
-        if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
-            members: tuple[str, ...] = ("e", "kty", "n")
-            algorithm, jwk = "RS384", RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-        elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP384R1):
-            algorithm, jwk = "ES384", ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
-            members = ("crv", "kty", "x", "y")
-        else:
-            raise ValueError("a signing key must be RSA (2048 bits or more) or EC P-384")
-        public = {name: str(jwk[name]) for name in members}
-        canonical = json.dumps(public, sort_keys=True, separators=(",", ":")).encode()
-        kid = base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
-        return cls(kid, algorithm, key, {**public, "kid": kid, "alg": algorithm, "use": "sig"})
-
-
-def new_signing_key() -> str:
-    """A fresh EC P-384 private key, in PEM."""
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    made = ec.generate_private_key(ec.SECP384R1())
-    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-@dataclass(frozen=True)
 class EhrClient:
     """The app as registered with the EHR: with a signing key, a secret, or (neither) as a public client."""
 
     client_id: str
     secret: str | None = field(default=None, repr=False)
-    signing_key: SigningKey | None = None
+    signing_key: Signer | None = None
 
 
-def client_assertion(client_id: str, key: SigningKey, token_endpoint: str) -> str:
-    """A signed statement of who we are, good for one token endpoint for 5 minutes (RFC 7523 3)."""
+def client_assertion(client_id: str, key: Signer, token_endpoint: str) -> str:
+    """A signed statement of who we are, good for one token endpoint for 5 minutes (RFC 7523 3). Raises as `key`."""
     now = int(time.time())
-    claims = {
+    claims: dict[str, str | int] = {
         "iss": client_id,
         "sub": client_id,
         "aud": token_endpoint,
@@ -98,8 +56,7 @@ def client_assertion(client_id: str, key: SigningKey, token_endpoint: str) -> st
         "exp": now + ASSERTION_S,
         "jti": secrets.token_urlsafe(24),
     }
-    headers = {"typ": "JWT", "kid": key.kid}
-    return jwt.encode(claims, key.private_key, algorithm=key.algorithm, headers=headers)
+    return key.jws(claims)
 
 
 def request_tokens(
