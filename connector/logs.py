@@ -12,7 +12,9 @@ import re
 import traceback
 
 _logger = logging.getLogger("connector")
-_NOISY = ("azure", "urllib3", "requests", "msal", "httpx", "asyncio", "PIL")
+_NOISY = ("azure", "msal", "asyncio", "PIL")
+_SILENT = ("urllib3", "requests", "httpx")
+"""They put addresses into warnings too: urllib3 that of an answer with a malformed header, and the header."""
 _VALUE = re.compile(r"[A-Za-z0-9_.:+-]{0,160}\Z")
 
 
@@ -54,6 +56,8 @@ def protect() -> None:
     """Quiet the libraries that log URLs and strip exception texts from what root's handlers print."""
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     _logger.setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
         shape = handler.formatter._fmt if handler.formatter else None

@@ -2,11 +2,15 @@
 
 import io
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from connector import logs
+from connector.adapters.http import OutgoingHttp, OutgoingPolicy
+from tests.adapters.serving import raw
 
 PRIVATE = "Mirabelka Testonby"
 
@@ -72,6 +76,16 @@ def test_a_record_that_was_formatted_before_keeps_no_text_either(written: io.Str
     except RuntimeError:
         logging.getLogger("somebody").exception("it failed")
     assert "Mirabelka" not in written.getvalue()
+
+
+def test_a_malformed_answer_of_a_vendor_is_not_quoted(written: io.StringIO) -> None:
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{PRIVATE}\r\n\r\n{{}}".encode())
+
+    with raw(behave) as port:
+        http = OutgoingHttp(OutgoingPolicy(loopback_http=True))
+        http.request("GET", f"http://127.0.0.1:{port}/Patient", params={"name": PRIVATE})
+    assert written.getvalue() == ""
 
 
 @pytest.mark.parametrize("name", ["azure.core.pipeline", "urllib3.connectionpool", "msal", "requests", "httpx"])
