@@ -163,7 +163,8 @@ def _answer(services: Services, asked: _Asked, rule: str, appointment: ehr.Appoi
         scope.tables.insert(limits.TABLE, Row(limits.replies_partition(scope, now), key, {"at": now.isoformat()}))
     except RowExists:
         return "answered_before"
-    if limits.reserve(scope, [limits.Ask(f"m.{about}..reply.0", number)], now):
+    by, most = ("help", limits.PER_HELP) if rule == "reply.help" else ("", 0)
+    if limits.reserve(scope, [limits.Ask(f"m.{about}..reply.0", number, by, most)], now):
         return "limit"
     department = connection.department_of(appointment.location_ids) if appointment else None
     words = Words(

@@ -29,6 +29,10 @@ PER_RECIPIENT = 6
 """Messages a number gets in a business day, whatever the visits."""
 PER_CLINICIAN = 60
 """Links and words of delay that one person sends in a business day."""
+PER_STRANGER = 3
+"""Lost links that a number gets in a business day: anybody may ask for them, and what was planned must have room."""
+PER_HELP = 500
+"""Replies of a tenant's day that are answered by the help text: anybody may text a number, or invent senders."""
 PER_VISIT = 12
 """Messages of a visit in a business day, and tellings (confirmation, changes, cancellations) in its life."""
 NORTH_AMERICA = frozenset({"US", "PR", "CA"})
@@ -49,7 +53,9 @@ class Ask:
     message_key: str
     number: str
     by: str = ""
-    """Who sends it by hand: their Entra object id."""
+    """Who caused it outside the plan, with a limit of their own: a clinician's Entra object id, or what else it is."""
+    most: int = 0
+    """Theirs."""
 
 
 @dataclass
@@ -58,7 +64,7 @@ class _Seen:
 
     rows: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
-    """By recipient, by visit, by who sends, and `""` for all."""
+    """By recipient, by visit, by who asked, and `""` for all."""
     last: datetime | None = None
 
 
@@ -76,7 +82,7 @@ def reaches(sender: Sender, number: str) -> bool:
 
 def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: datetime | None = None) -> dict[str, str]:
     """Reserve a chunk before it is sent; message key to the rule that refuses it (`tenant_limit`, `recipient_limit`,
-    `visit_limit`, `clinician_limit`).
+    `visit_limit`, `asker_limit`).
 
     Raises TransientError when it cannot be reserved: then nothing may be sent.
     """
@@ -89,8 +95,8 @@ def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: dat
     refused: dict[str, str] = {}
     for ask, (recipient, visit, *by) in zip(asks, entries, strict=True):
         rule = _rule(ask, counts[recipient], counts[visit], counts[""])
-        if any(counts[name] >= PER_CLINICIAN for name in by):
-            rule = "clinician_limit"
+        if any(counts[name] >= ask.most for name in by):
+            rule = "asker_limit"
         if rule:
             refused[ask.message_key] = rule
         else:

@@ -88,7 +88,7 @@ def send_link(
 ) -> OneOff:
     """Send the patient's link, or word that the visit begins late, to the record's contact or to one typed now.
 
-    A typed contact is used once and not kept. `by` is the Entra object id of who sends it; empty for the patient.
+    A typed contact is used once and not kept. `by` is the Entra object id of who sends it; empty when it was asked for as lost.
     Raises RefusedError, with a text for whoever asked, when it must not be sent; TransientError when it surely was
     not and may be tried again.
     """
@@ -195,7 +195,9 @@ def _reserve(letter: _Letter) -> None:
 
 
 def _ask(letter: _Letter) -> limits.Ask:
-    return limits.Ask(f"m.{letter.visit}..{letter.rule.partition('.')[0]}.0", letter.contact.to, letter.by)
+    key, to = f"m.{letter.visit}..{letter.rule.partition('.')[0]}.0", letter.contact.to
+    by, most = (letter.by, limits.PER_CLINICIAN) if letter.by else (f"lost {to}", limits.PER_STRANGER)
+    return limits.Ask(key, to, by, most)
 
 
 def _send(services: Services, letter: _Letter, taken: Row, words: Words, language: str | None) -> str:

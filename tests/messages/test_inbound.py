@@ -114,6 +114,16 @@ def test_anything_else_gets_one_help_text_a_day(stage: Stage) -> None:
     assert len(reply(stage, "hello")) == 1
 
 
+def test_whoever_invents_senders_uses_up_no_message_of_the_hospitals(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PER_HELP", 2)
+    answers = [reply(stage, "hello", f"+1312555{number}") for number in (4101, 4102, 4103)]
+    assert [len(one) for one in answers] == [1, 1, 0]
+    told(stage)
+    assert len(reply(stage, "C")) == 1, "an answer to a patient is not theirs"
+
+
 def test_c_means_nothing_without_a_visit_or_where_it_is_not_asked_for(stage: Stage) -> None:
     assert "nobody reads" in reply(stage, "C")[0]
     stage.change(messages=stage.connection.messages.model_copy(update={"replies": False}))

@@ -13,6 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from connector import flood, keys, messages
 from connector.adapters import tables
+from connector.messages import limits
 from sandbox.cerner import appointments
 from tests.messages.asking import SAME_ORIGIN
 from tests.messages.conftest import Stage
@@ -143,6 +144,22 @@ def test_asking_again_and_again_stops(stage: Stage) -> None:
     flood._asked.clear()
     answers = {ask(stage, f"+1312555{n:04d}").status_code for n in range(100, 175)}
     assert answers == {200, 429}
+
+
+def test_whoever_asks_for_lost_links_leaves_room_for_what_is_planned(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PER_STRANGER", 1)
+    told(stage), told(stage, in_minutes=70)
+    ask(stage, MIRA)
+    given = hint(stage)
+    assert len(given["visits"].split()) == 2
+    work(stage, given)
+    assert len(stage.outbox) == 1
+    stage.book(in_minutes=90)
+    stage.discover()
+    stage.deliver()
+    assert len(stage.outbox) == 2, "a confirmation, as planned"
 
 
 def test_only_our_own_page_asks_and_only_for_a_clinic_of_ours(stage: Stage) -> None:
