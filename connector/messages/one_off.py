@@ -88,9 +88,9 @@ def send_link(
 ) -> OneOff:
     """Send the patient's link, or word that the visit begins late, to the record's contact or to one typed now.
 
-    A typed contact is used once and not kept. `by` is the Entra object id of who sends it; empty when it was asked for as lost.
-    Raises RefusedError, with a text for whoever asked, when it must not be sent; TransientError when it surely was
-    not and may be tried again.
+    A typed contact is used once and not kept. `by` is the Entra object id of who sends it; empty when it was asked for
+    as lost. Raises RefusedError, with a text for whoever asked, when it must not be sent; TransientError when it surely
+    was not and may be tried again.
     """
     contact = _contact(services, connection, appointment, patient, channel, typed)
     rule = "link" if kind == "link" else f"late.{late_minutes}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from connector import clock, logs, web
+from connector import clock, flood, logs, web
 from connector.errors import ConnectorError, PermanentError, RefusedError
 from connector.join_link import connection_of, open_join_link, scope_of, wrong_link
 from connector.keys import JoinToken, NotOpened
@@ -114,19 +114,26 @@ def _stop(services: Services, req: func.HttpRequest) -> func.HttpResponse:
 def _by_mail(services: Services, req: func.HttpRequest) -> tuple[TenantScope, Connection, str] | None:
     """Tenant, connection and reader of an e-mail's own link to stop: it holds whatever became of the visit.
 
-    None for the link of a text message. Raises RefusedError (404), before any I/O, for a link that is not ours.
+    None for the link of a text message. Raises RefusedError as `_token`.
     """
     reader = web.query_one(req, "e")
     if reader is None:
         return None
-    token = open_join_link(req.route_params.get("token", ""), services.sealer)
+    token = _token(services, req)
     scope = scope_of(services.directory, token)
     return scope, connection_of(scope, token), reader
 
 
-def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
-    """Raises RefusedError (404) for a link that is not ours, before any I/O, or that was revoked."""
+def _token(services: Services, req: func.HttpRequest) -> JoinToken:
+    """Raises RefusedError, before any I/O: 404 for a link that is not ours, 429 for one that is used too often."""
     token = open_join_link(req.route_params.get("token", ""), services.sealer)
+    flood.reserve(f"{token.connection_id}.{token.appointment_id}")
+    return token
+
+
+def _opened(services: Services, req: func.HttpRequest) -> tuple[JoinToken, TenantScope, Connection]:
+    """Raises RefusedError as `_token`, and 404 for a link that was revoked."""
+    token = _token(services, req)
     scope = scope_of(services.directory, token)
     found = connection_of(scope, token)
     presence = scope.tables.get(TABLE, found.id, f"p.{scope.index('visit', found.id, token.appointment_id)}")

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -41,7 +42,18 @@ PATTERNS = {
     _SENDER_ID: "must be the id of a sender",
 }
 """What each pattern asks for, in words that follow a field's label."""
-ShortText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]+")
+"""Control characters, line breaks, and what turns the direction of the text that follows."""
+
+
+def _one_line(value: Any) -> Any:
+    """Names stand in subjects of e-mails, in texts and beside others' words."""
+    return _UNSEEN.sub(" ", value) if isinstance(value, str) else value
+
+
+ShortText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80), BeforeValidator(_one_line)
+]
 Guid = Annotated[str, StringConstraints(pattern=_GUID, to_lower=True)]
 _HOST = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 _ORIGIN = re.compile(rf"{_HOST}/?")

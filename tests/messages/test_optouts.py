@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from connector import bootstrap, keys, tenants
+from connector import bootstrap, flood, keys, tenants
 from connector.errors import RefusedError
 from connector.messages import optouts
 from connector.settings import Key
@@ -53,6 +53,26 @@ def test_a_number_that_said_stop_is_found_in_one_operation_a_chunk(
     monkeypatch.setattr(stage.scope.tables, "_run", lambda *given: (asked.append(given[0]), run(*given))[1])
     assert optouts.opted_out(stage.scope, chosen, chunk) == {MIRA}
     assert asked == ["OptOuts"]
+
+
+@pytest.mark.parametrize("query", ["", "e=x"])
+def test_a_link_that_is_used_too_often_asks_nobody(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """Each stop or start reads the EHR, may ask the carrier, and lets every worker read the list again."""
+    asked: list[str] = []
+
+    def flooded(what: str) -> None:
+        asked.append(what)
+        raise RefusedError("visit.too_many", "x", status=429)
+
+    monkeypatch.setattr(flood, "reserve", flooded)
+    given = token(stage, "77001")
+    for function, method in (("patient_stop_page", "GET"), ("patient_stop", "POST")):
+        form = {"do": "start"} if method == "POST" else None
+        answer = ask(stage, function, method, form=form, query=query, headers=SAME_ORIGIN, token=given)
+        assert answer.status_code == 429
+    assert set(asked) == {f"{stage.connection_id}.77001"}, "counted with what else is asked through the link"
 
 
 def test_stop_and_start_are_per_sender(stage: Stage) -> None:

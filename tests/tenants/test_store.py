@@ -131,6 +131,16 @@ def test_a_number_that_carriers_block_does_not_count_as_sending(azurite: Azurite
     assert made.value.name == "Other", "what is on already can be changed"
 
 
+def test_a_name_is_one_line_in_one_direction_and_holds_nothing_unseen() -> None:
+    """Names stand in the subject of an e-mail, which the first empty line ends, and among others' words."""
+    typed = wanted().model_dump() | {"clinic_name": " Lakeview\r\n\r\nWin a prize\u202e\x00\u2066Kids "}
+    assert tenants.ConnectionInput.model_validate(typed).clinic_name == "Lakeview Win a prize Kids"
+    with pytest.raises(ValidationError):
+        tenants.ConnectionInput.model_validate(typed | {"clinic_name": "\n\u202e"})
+    persian = "\u0645\u06cc\u200c\u0631\u0648\u0645"
+    assert tenants.ConnectionInput.model_validate(typed | {"name": persian}).name == persian
+
+
 @pytest.mark.parametrize(("kind", "value"), [("phone_number", "8005550100"), ("phone_number", "+1800"),
                                              ("phone_number", "Nordlys"), ("alphanumeric", "12345"),
                                              ("alphanumeric", "Twelve chars"), ("alphanumeric", "Besøg"),
