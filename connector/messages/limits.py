@@ -54,8 +54,7 @@ class Ask:
     number: str
     by: str = ""
     """Who caused it outside the plan, with a limit of their own: a clinician's Entra object id, or what else it is."""
-    most: int = 0
-    """Theirs."""
+    most: int = PER_CLINICIAN
 
 
 @dataclass
