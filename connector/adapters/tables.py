@@ -129,16 +129,16 @@ class Tables:
         start: str = "",
         end: str = "",
         limit: int | None = None,
-        where: tuple[str, str, str] | None = None,
+        where: tuple[str, Value, Value] | None = None,
     ) -> Iterator[Row]:
         """Rows of a partition with start <= key < end, in key order; `where` (column, low, high) keeps those with
-        low <= column < high, of ASCII text."""
+        low <= column < high, of ASCII text or of numbers."""
         terms = ["PartitionKey eq @partition"]
         if start:
             terms.append("RowKey ge @start")
         if end:
             terms.append("RowKey lt @end")
-        parameters = {"partition": partition, "start": start, "end": end}
+        parameters: dict[str, Value] = {"partition": partition, "start": start, "end": end}
         if where:
             column, parameters["low"], parameters["high"] = where
             terms += [f"{column} ge @low", f"{column} lt @high"]

@@ -14,7 +14,8 @@ from connector.messages.one_off import OneOff, reachable, send_link
 from connector.messages.optouts import EMAIL, international
 from connector.messages.optouts import enter as enter_opt_out
 from connector.messages.previews import email_previews, previews
-from connector.messages.register import regenerated, was_moved
+from connector.messages.register import was_moved
+from connector.messages.revoke import revoke_links
 from connector.messages.routes import blueprint as routes_blueprint
 from connector.messages.routes import configured
 from connector.messages.self_test import send_test
@@ -50,9 +51,9 @@ __all__ = [
     "pause_sender",
     "previews",
     "reachable",
-    "regenerated",
     "release",
     "resume",
+    "revoke_links",
     "routes_blueprint",
     "send_link",
     "send_test",

@@ -166,6 +166,8 @@ class Outcome:
     rule: str = ""
     message_id: str = ""
     due: datetime | None = None
+    generation: int | None = None
+    """Of the link that it is to have then, where that was revoked which it was made with."""
 
 
 def transacted(scope: TenantScope, writes: Sequence[Write]) -> bool:
@@ -243,7 +245,9 @@ def record(scope: TenantScope, partition: str, held: Claim, outcomes: Mapping[st
         if outcome is not None:
             writes.append(_outcome(partition, item.message, outcome, held, item.contact))
             if outcome.due is not None:
-                writes.append(Write("insert", item.message.due_row(partition, outcome.due)))
+                again = item.message if outcome.generation is None else replace(
+                    item.message, generation=outcome.generation)
+                writes.append(Write("insert", again.due_row(partition, outcome.due)))
             elif not item.message.lead:
                 writes.append(_merge(partition, item.message, _told(item, outcome)))
     if transacted(scope, writes):

@@ -99,12 +99,12 @@ def send_link(
     end = appointment.end or appointment.start or clock.now()
     letter = _Letter(scope, connection, by_sender, contact, visit, end, rule, by)
     _permit(letter)
-    words = _words(services, letter, appointment)
     taken = _take(letter)
     if isinstance(taken, OneOff):
         return taken
     try:
         _reserve(letter)
+        words = _words(services, letter, appointment)  # now that the row is taken: whoever revokes links waits for it
         message_id = _send(services, letter, taken, words, patient.language if patient else None)
     except AmbiguousError:
         return _noted(letter, taken, "uncertain")

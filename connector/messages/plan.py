@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from connector import ehr, keys
 from connector.adapters.tables import Row
@@ -18,6 +19,7 @@ from connector.messages.compare import Asked, Kind, Tell, Told, next_telling, se
 from connector.messages.decide import class_of, enabled
 from connector.messages.ledger import Message, Outcome
 from connector.messages.register import Change, Visit
+from connector.messages.revoke import generations
 from connector.tenants import Connection, TenantScope
 
 SOON = timedelta(hours=2)
@@ -255,6 +257,8 @@ class _Batch:
 
     def _change(self, step: _Step, dropped: list[tuple[Row, str]]) -> Change:
         visit, planned = step.visit, list[tuple[Message, Outcome]]()
+        if step.more_leads or step.tell:
+            visit = replace(visit, generation=self._generations.get(visit.key, 0))
         wait = "begin" if step.wait == "begin" else "end" if step.wait else ""
         if step.more_leads:
             planned = self._reminders(visit, visit.asked.n, step.more_leads, None)
@@ -262,6 +266,11 @@ class _Batch:
         elif step.tell:
             visit, planned = self._telling(visit, step.tell, step.silent)
         return Change(visit, dropped, planned, wait)  # type: ignore[arg-type]
+
+    @cached_property
+    def _generations(self) -> dict[str, int]:
+        """Staff may have revoked the link of a visit that no scan had found."""
+        return generations(self.planner.scope, self.planner.connection.id)
 
     def _telling(self, visit: Visit, tell: Tell, silent: str) -> tuple[Visit, list[tuple[Message, Outcome]]]:
         planner, n = self.planner, visit.asked.n + 1

@@ -94,19 +94,6 @@ def messages_of(scope: TenantScope, partition: str, wanted: Sequence[str]) -> di
     return found
 
 
-def regenerated(scope: TenantScope, partition: str, visit: str, generation: int) -> list[Write]:
-    """The writes by which what a visit remembers, and what waits to be sent about it, has links of this generation.
-
-    For the transaction in which staff revoke the others; it fails when a worker takes one of the messages meanwhile.
-    """
-    changed: dict[str, Value] = {"generation": generation}
-    found = scope.tables.get(TABLE, partition, f"v.{visit}")
-    waiting = [row for row in messages_of(scope, partition, [visit])[visit] if row.text("state") == "planned"]
-    keys = [found.key] if found else []
-    keys += [f"d.{stamp(datetime.fromisoformat(row.text('due')))}.{row.key}" for row in waiting if row.text("due")]
-    return [Write("merge", Row(partition, key, changed)) for key in keys]
-
-
 def forget_waits(scope: TenantScope, partition: str, visits: Iterable[str]) -> None:
     """Delete the w rows of visits that were purged."""
     for key in visits:

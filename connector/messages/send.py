@@ -19,6 +19,7 @@ from connector.messages.discover import opened
 from connector.messages.ledger import Claim, Item, Message, Outcome
 from connector.messages.plan import contact_key, person_key
 from connector.messages.reference import reference
+from connector.messages.revoke import Generations
 from connector.tenants import Channel, Connection, Sender, TenantScope
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], rea
     """Send one by one; a message without an outcome may have been sent and stays in the claim."""
     outcomes: dict[str, Outcome] = {}
     refused: dict[Channel, Outcome] = {}
+    links = Generations(desk.scope, desk.connection.id)
     for message, send in sends:
         if send.channel in refused:
             outcomes[message.key] = refused[send.channel]
@@ -227,7 +229,11 @@ def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], rea
             outcomes[message.key] = Outcome("planned", "out_of_time", due=clock.now() + BACK)
             continue
         try:
-            outcome = _send_once(desk, held, message, send)
+            good = links.of(message.visit)
+            if good == message.generation:
+                outcome = _send_once(desk, held, message, send)
+            else:
+                outcome = Outcome("planned", "link_revoked", due=clock.now(), generation=good)
         except ConnectorError as error:
             wait = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
             outcome = refused[send.channel] = Outcome("planned", error.code, due=clock.now() + max(BACK, wait))

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from connector import clock, logs
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, TransientError
 from connector.messages import ledger
 from connector.messages.decide import Decision, Send
 from connector.messages.ledger import REPLAY_WINDOW, Claim, Item, Outcome
+from connector.messages.revoke import Generations
 from connector.messages.send import Desk, RealTime, judge, replay
 from connector.tenants import TenantScope
 
@@ -55,16 +56,25 @@ def _replayed(desk: Desk, held: Claim, real: RealTime) -> dict[str, Outcome]:
         logs.failure("messages.sweep_unread", error, connection=desk.connection.id, claim=held.id)
         return {}
     outcomes: dict[str, Outcome] = {}
+    links = Generations(desk.scope, desk.connection.id)
     for item in held.items:
-        outcome = _one(desk, held, item, decisions[item.message], real)
+        outcome = _one(desk, held, item, decisions[item.message], links, real)
         if outcome is not None:
             outcomes[item.message.key] = outcome
     return outcomes
 
 
-def _one(desk: Desk, held: Claim, item: Item, decision: Decision, real: RealTime) -> Outcome | None:
+def _one(
+    desk: Desk, held: Claim, item: Item, decision: Decision, links: Generations, real: RealTime
+) -> Outcome | None:
     if not isinstance(decision, Send) or desk.body_hash(decision) != item.body:
         return Outcome("uncertain", "changed_since_claim")
+    try:
+        good = links.of(item.message.visit)
+    except TransientError:
+        return None
+    if good != item.message.generation:
+        return Outcome("uncertain", "link_revoked")
     if not _in_window(held, real()):
         return None
     return replay(desk, held, item.message, decision)

@@ -9,7 +9,6 @@ import azure.functions as func
 
 from connector import clock, logs, messages, web
 from connector.adapters.graph import app_url
-from connector.adapters.tables import Row, RowChanged, Write
 from connector.ehr import Appointment
 from connector.errors import RefusedError, TransientError
 from connector.keys import JoinToken
@@ -19,14 +18,12 @@ from connector.visits import ahead
 from connector.visits.chart import chosen_visit, no_visit, open_chart, remembered_visit
 from connector.visits.find import GONE, Candidates
 from connector.visits.meeting import Meeting, provision, staff_joined, stored, visit_key
-from connector.visits.presence import VISITS, put_presence, read_presence
+from connector.visits.presence import put_presence
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
 LATE_MINUTES = (5, 10, 15, 20, 30, 45, 60)
-LAST_GENERATION = 250
-"""The link's token has one byte for it."""
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
@@ -76,8 +73,9 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         """Every link to this visit that was given out stops; a new one is made."""
         session = open_chart(services(), req)
         appointment, _ = chosen_visit(services(), session)
-        generation = _revoke(session, appointment)
         visit = visit_key(session.scope, session.connection.id, appointment.id)
+        end = appointment.end or appointment.start or clock.now()
+        generation = messages.revoke_links(session.scope, session.connection.id, visit, end)
         logs.event("visit.link_revoked", connection=session.connection.id, visit=visit)
         ahead.hint(session.scope, session.connection.id, visit)
         return web.json_response({"link": patient_link(services(), session, appointment, generation)})
@@ -162,26 +160,6 @@ def _send(
         by=link.object_id if link else session.scope.index("sender", session.context.issuer, session.context.fhir_user),
     )
     return {"state": sent.state, "to": sent.to, "again": sent.again}
-
-
-def _revoke(session: VisitSession, appointment: Appointment) -> int:
-    """Raise the generation in the presence row, in what the visit remembers, and in what waits to be sent: one
-    transaction, again when a worker or a scan was faster."""
-    scope, connection_id = session.scope, session.connection.id
-    visit = visit_key(scope, connection_id, appointment.id)
-    for _ in range(5):
-        generation = read_presence(scope, connection_id, visit).generation + 1
-        if generation > LAST_GENERATION:
-            raise RefusedError("visit.revoked_too_often", "This link was replaced too often.", status=409)
-        end = appointment.end or appointment.start or clock.now()
-        row = Row(connection_id, f"p.{visit}", {"end": end.isoformat(), "generation": generation})
-        waiting = messages.regenerated(scope, connection_id, visit, generation)
-        try:
-            scope.tables.transact(VISITS, [Write("put", row), *waiting])
-        except RowChanged:
-            continue
-        return generation
-    raise TransientError("visit.not_revoked")
 
 
 def _note(session: VisitSession, appointment: Appointment, **columns: str | int) -> None:

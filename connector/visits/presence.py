@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from connector import clock
 from connector.adapters.tables import Row, Value, Write
@@ -43,8 +43,11 @@ class Presence:
         return self.number("generation")
 
     def require_current(self, token: JoinToken) -> None:
-        """Raises RefusedError (404) for a link that was revoked."""
-        if token.generation != self.generation:
+        """Raises RefusedError (404) for a link that was revoked. One that is being revoked is good until no message
+        with it is on its way any more (`messages.revoke_links`)."""
+        until = self.text("previous_until")
+        lasts = bool(until) and datetime.now(UTC) < datetime.fromisoformat(until)
+        if token.generation != self.generation and not (lasts and token.generation == self.generation - 1):
             raise wrong_link()
 
     def status(self) -> dict[str, Value | None]:

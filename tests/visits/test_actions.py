@@ -3,24 +3,18 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from connector import clock, tenants
+from connector import tenants
 from connector.adapters.graph import app_url
-from connector.adapters.tables import RowChanged, Write
-from connector.messages import ledger, regenerated
-from connector.messages.compare import Told
-from connector.messages.ledger import Message, Outcome, message_row
 from connector.tenants import ConnectionPatch
-from connector.visits.presence import VISITS, read_presence
-from sandbox.azurite import Azurite
+from connector.visits.presence import read_presence
 from sandbox.cast import HARBOR
 from tests.running import Browser, Live, Session
-from tests.tenants.stamp import ACTOR, pinned
+from tests.tenants.stamp import ACTOR
 
 MOBILE = HARBOR.patients[4].mobile
 
@@ -182,28 +176,3 @@ def test_the_apps_own_address_is_made_of_teams_addresses_alone() -> None:
         "msteams:/l/meetup-join/19%3ax/0?context=%7b%7d")
     for other in "http://teams.microsoft.com/l/x?y", "https://teams.microsoft.com.evil.example/l/x?y", "https://visit.example/":
         assert app_url(other) is None
-
-
-def test_revoking_reaches_messages_that_wait_and_none_that_a_worker_took(azurite: Azurite) -> None:
-    _, scope = pinned(azurite)
-    connection, visit = "arevoked2", "c" * 32
-    now = clock.now()
-    waiting = [Message(f"m.{visit}.p.reminder.1-{lead}", "ref", 0, now, "person", "", Told()) for lead in (15, 60)]
-    due = [now + timedelta(minutes=n) for n in (1, 2)]
-    for message, at in zip(waiting, due, strict=True):
-        scope.tables.insert(VISITS, message_row(connection, message, Outcome("planned", due=at)))
-        scope.tables.insert(VISITS, message.due_row(connection, at))
-
-    def generations() -> list[int]:
-        first, last = ledger.stamp(now), ledger.stamp(now + timedelta(minutes=3))
-        return [one.generation for one in ledger.due_between(scope, connection, f"d.{first}", f"d.{last}")]
-
-    scope.tables.transact(VISITS, regenerated(scope, connection, visit, 1))
-    assert generations() == [1, 1]
-    writes = regenerated(scope, connection, visit, 2)
-    taken = scope.tables.get(VISITS, connection, f"d.{ledger.stamp(due[0])}.{waiting[0].key}")
-    assert taken is not None
-    scope.tables.transact(VISITS, [Write("delete", taken)])
-    with pytest.raises(RowChanged):
-        scope.tables.transact(VISITS, writes)
-    assert generations() == [1]
