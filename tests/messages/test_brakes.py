@@ -142,8 +142,9 @@ def test_what_another_process_stops_is_stopped_before_the_next_claim(stage: Stag
     assert len(stage.outbox) == 1 and stage.status() == {"sent": 1, "planned": 1}
 
 
-def test_a_chunk_costs_eight_storage_operations(stage: Stage) -> None:
-    """Range, brakes (2), opt-outs, limits (2), claim, record: beside them its hint is put on the queue and taken."""
+def test_a_chunk_costs_nine_storage_operations(stage: Stage) -> None:
+    """Range, brakes (2), opt-outs, limits (2), claim, revoked links, record: beside them its hint is put on the queue
+    and taken."""
     for n in range(2):
         stage.book(n)
         stage.discover()
@@ -153,7 +154,7 @@ def test_a_chunk_costs_eight_storage_operations(stage: Stage) -> None:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(stage.scope.tables, "_run", lambda *a, r=run, k=asked: (k.append(a[0]), r(*a))[1])
             stage.run("send", hint)
-    assert Counter(asked) == {"Visits": 5, "OptOuts": 1, "Limits": 2}
+    assert Counter(asked) == {"Visits": 6, "OptOuts": 1, "Limits": 2}
 
 
 def admit(stage: Stage, *, visits_a_day: int = 0, **planned: int) -> frozenset[str]:
