@@ -31,7 +31,7 @@ def reserve(what: str, per_minute: int = PER_MINUTE) -> None:
     if count > per_minute:
         raise RefusedError(
             "visit.too_many",
-            N_("This page was asked very often just now. Please wait a minute, then try again."),
+            N_("This page was opened very often just now. Please wait a minute, then try again."),
             status=429,
             title=N_("Please wait a minute"),
         )

@@ -45,7 +45,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.route(route="launch/{connection}/jwks.json", methods=["GET"])
     @web.answers_with_problem
     def jwks_connection(req: func.HttpRequest) -> func.HttpResponse:
-        """Public halves of the keys that a connection has for itself: one tenant can not sign in another's name."""
+        """Public halves of the keys that a connection has for itself: one tenant cannot sign in another's name."""
         scope = services().directory.scope_of_connection(req.route_params.get("connection", ""))
         own = connection(scope, req.route_params["connection"]).value.credentials.values()
         keys = [shown.public_jwk for shown in own if shown.public_jwk]

@@ -249,7 +249,7 @@ def page_errors(domain: Domain, template: str = "error.html") -> Callable[[Handl
 
 
 def _language_of_refused(req: func.HttpRequest, domain: Domain) -> Language:
-    """Also of a request whose parameters can not be read."""
+    """Also of a request whose parameters cannot be read."""
     try:
         return language_of(req, domain)
     except RefusedError:

@@ -31,5 +31,6 @@ class Named:
 
 
 NOT_ASKED = Finding(
-    "warn", "", "Not looked at, because an earlier check failed.", "Mend the failed check first, then check again."
+    "warn", "", "Not checked, because an earlier check failed.",
+    "Fix what the failed check found first, then check again.",
 )

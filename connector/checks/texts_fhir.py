@@ -17,7 +17,7 @@ _ADDRESS = {
     ),
     "unreachable": Finding(
         "fail", "you", "No server could be reached under this name.",
-        "Compare the address with the one that Oracle gave you. If it is right, try again in some minutes.",
+        "Compare the address with the one that Oracle gave you. If it is right, try again in a few minutes.",
     ),
     "certificate": Finding(
         "fail", "oracle", "The server's certificate does not prove its name.",
@@ -27,11 +27,11 @@ _ADDRESS = {
 _ANSWER = {
     "busy": Finding(
         "fail", "oracle", "The server is overloaded or down at the moment (HTTP status %(status)s).",
-        "Check again in some minutes. If it stays so, tell Oracle.",
+        "Check again in a few minutes. If nothing changes, tell Oracle.",
     ),
     "slow": Finding(
         "fail", "oracle", "The server did not finish its answer in time.",
-        "Check again in some minutes. If it stays so, tell Oracle.",
+        "Check again in a few minutes. If nothing changes, tell Oracle.",
     ),
     "too_large": Finding(
         "fail", "you", "The answer is larger than any that a FHIR server gives here.",
@@ -186,14 +186,14 @@ FHIR: dict[str, Named] = {
         ),
         "refused": Finding(
             "fail", "oracle", "The authorization server refuses a token.",
-            "Check again later; if it stays so, tell Oracle the time and this check's name.",
+            "Check again later; if nothing changes, tell Oracle the time and the name of this check.",
         ),
         **_NETWORK,
     }),
     "system.scopes": Named("Granted scopes", {
         "granted": Finding("pass", "", "Everything that was asked for was granted."),
         "trimmed": Finding(
-            "fail", "oracle", "These scopes were left out without a word: %(missing)s.",
+            "fail", "oracle", "These scopes were silently left out: %(missing)s.",
             "Ask Oracle to add them to the system application for your domain. A change takes 10 to 15 minutes to "
             "arrive.",
         ),
@@ -220,7 +220,7 @@ FHIR: dict[str, Named] = {
         "incomplete": Finding(
             "warn", "oracle",
             "The schedule of the next hour was read in part: %(count)s appointments, and some that cannot be read.",
-            "Visits among the rest are served. If it stays so, tell Oracle.",
+            "The other visits are served. If nothing changes, tell Oracle.",
         ),
         "refused": Finding(
             "fail", "oracle", "The system account may not search appointments.",
@@ -263,7 +263,8 @@ FHIR: dict[str, Named] = {
         "plausible": Finding("pass", "", "The address fits the chosen environment."),
         "looks_like_test": Finding(
             "warn", "you", "%(host)s is a host for test domains, but production was chosen.",
-            "Choose test, or enter the production base URL. Patients of a wrong choice get no texts, or testers do.",
+            "Choose test, or enter the production base URL. After a wrong choice patients get no texts, or testers get "
+            "them.",
         ),
         "looks_like_production": Finding(
             "warn", "you", "%(host)s is Cerner's production host, but test was chosen.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.checks.finding import NOT_ASKED, Finding, Named
 
 _UNKNOWN = {
-    "unanswered": Finding("warn", "", "Microsoft did not answer.", "Check again in some minutes."),
+    "unanswered": Finding("warn", "", "Microsoft did not answer.", "Check again in a few minutes."),
     "not_permitted": Finding(
         "warn", "microsoft_admin", "This service may not look: its consent lacks %(role)s.",
         "Ask a Global Administrator to give consent again; nothing else depends on it.",

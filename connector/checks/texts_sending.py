@@ -41,7 +41,7 @@ SENDING: dict[str, Named] = {
         ),
         "rejected": Finding(
             "fail", "operator", "Carriers have rejected the verification of %(value)s: they block every text from it.",
-            "Read the reasons in the Azure portal, mend them and submit it again.",
+            "Read the reasons in the Azure portal, correct the form and submit it again.",
         ),
     }),
     "sender.owned": Named("Number at Azure", {
@@ -50,7 +50,7 @@ SENDING: dict[str, Named] = {
             "fail", "operator", "The number does not belong to this service's Azure resource, so it cannot send.",
             "Ask the operator to bring it there, or link another.",
         ),
-        "unanswered": Finding("warn", "", "Azure did not answer.", "Check again in some minutes."),
+        "unanswered": Finding("warn", "", "Azure did not answer.", "Check again in a few minutes."),
         "not_asked": NOT_ASKED,
     }),
     "email.sender": Named("E-mail", {
@@ -82,10 +82,10 @@ SELF_TEST: dict[str, Named] = {
             "fail", "microsoft_admin", "Microsoft refused to make a meeting.",
             "The checks of the Microsoft side say what is missing.",
         ),
-        "unanswered": Finding("fail", "", "Microsoft did not answer.", "Try again in some minutes."),
+        "unanswered": Finding("fail", "", "Microsoft did not answer.", "Try again in a few minutes."),
     }),
     "test.lobby": Named("Its lobby holds patients", {
-        "proven": Finding("pass", "", "Whoever is no member of the organization waits in its lobby."),
+        "proven": Finding("pass", "", "Whoever is not a member of the organization waits in its lobby."),
         "not_proven": Finding(
             "fail", "microsoft_admin", "Teams did not confirm that guests wait in the lobby, so no visit would open.",
             "Look for a meeting policy or template in the Teams admin center that sets the lobby.",
@@ -101,10 +101,10 @@ SELF_TEST: dict[str, Named] = {
         "not_asked": NOT_ASKED,
     }),
     "test.sms": Named("A text to your own number", {
-        "sent": Finding("pass", "", "A text was handed to the carrier. Look at your telephone."),
+        "sent": Finding("pass", "", "A text was handed to the carrier. Check your phone."),
         "uncertain": Finding(
             "warn", "", "Azure did not say whether the text was taken. It is not sent again.",
-            "Look at your telephone; if nothing came, try again.",
+            "Check your phone; if nothing arrived, try again.",
         ),
         "skipped": Finding("warn", "you", "No number was typed, so no text was sent.", "Type your own mobile number."),
         "no_consent": Finding(
@@ -117,7 +117,7 @@ SELF_TEST: dict[str, Named] = {
             "Wait for its verification, and record it here.",
         ),
         "not_a_number": Finding(
-            "fail", "you", "This is no mobile number.", "Type it with its country code, such as +13125550142.",
+            "fail", "you", "This is not a mobile number.", "Type it with its country code, such as +13125550142.",
         ),
         "not_listed": Finding(
             "fail", "you", "A test connection texts only the numbers on its list, and yours is not on it.",
@@ -131,12 +131,12 @@ SELF_TEST: dict[str, Named] = {
             "fail", "you", "This number has said STOP to the sender.", "Answer START to it, or type another.",
         ),
         "limit": Finding(
-            "fail", "you", "Enough texts were sent to this number, or by you, today.", "Try again tomorrow.",
+            "fail", "you", "Too many texts were sent to this number, or by you, today.", "Try again tomorrow.",
         ),
         "refused": Finding(
             "fail", "operator", "Azure refused to send the text.",
             "The operator compares the sender with the numbers of the Azure resource.",
         ),
-        "unanswered": Finding("fail", "", "Azure did not answer; nothing was sent.", "Try again in some minutes."),
+        "unanswered": Finding("fail", "", "Azure did not answer; nothing was sent.", "Try again in a few minutes."),
     }),
 }  # fmt: skip

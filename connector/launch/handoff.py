@@ -1,6 +1,6 @@
 """Microsoft sign-in by hand-off: in a window of its own, whose six-digit code is typed into the visit page.
 
-Microsoft's sign-in can not be framed, and a frame shares no cookies with a window. So the visit page makes a one-time
+Microsoft's sign-in cannot be framed, and a frame shares no cookies with a window. So the visit page makes a one-time
 link; who signs in behind it gets a code, and only the page that made the link can redeem it, in three tries. A thief
 of the link has a code and no page; who sends his link to somebody else has a page and no code, and the window names the
 EHR user that the link is for. Row `handoff.{session}` in table Sessions; a new link replaces the one before.

@@ -61,7 +61,7 @@ def end_staff_sign_in(services: Services, to: str, user: SignedInUser) -> func.H
 
 def keep_flow(sealer: Sealer, kept: dict[str, Any]) -> str:
     """The cookie of a sign-in on its way: MSAL's flow (state, nonce, PKCE verifier) and what it is for, ten minutes
-    long, so that nothing is stored and another browser can not finish it."""
+    long, so that nothing is stored and another browser cannot finish it."""
     value = _sealed(sealer, kept | {"expires": int(time.time()) + FLOW_S}, _FLOW_PURPOSE)
     return web.cookie(FLOW_COOKIE, value, max_age_s=FLOW_S)
 

@@ -19,10 +19,10 @@ from connector.tenants import TenantScope
 MEANINGS = {
     "4001": "the message has a wrong form",
     "4002": "the number has a wrong form",
-    "4003": "the number can not be reached from here",
+    "4003": "the number cannot be reached from here",
     "4004": "there is no such number",
     "4005": "carriers block these messages",
-    "4006": "the phone can not be reached",
+    "4006": "the phone cannot be reached",
     "4007": "the person told the carrier to stop",
     "4008": "the sender sends more than it may",
     "4009": "the resource may not send to this country or by this kind of number",

@@ -102,7 +102,7 @@ def _stop(services: Services, req: func.HttpRequest) -> func.HttpResponse:
         if by and not out and not may_start(services, scope, by, number):
             raise RefusedError(
                 "optout.carrier",
-                N_("Your phone company still stops these texts. Reply START to the last one, and they come again."),
+                N_("Your phone company still blocks these texts. Reply START to the last one to get them again."),
                 status=409,
                 title=N_("Still stopped"),
             )

@@ -17,7 +17,7 @@ class Words(NamedTuple):
 
 
 STATES = {
-    "searching": Words("Looking for a number that can be had."),
+    "searching": Words("Looking for a number that is available."),
     "reserved": Words("A number is held for you."),
     "purchasing": Words("The number is being set up. This takes up to two minutes; you can leave this page."),
     "releasing": Words("The number is being given back."),
@@ -26,13 +26,13 @@ STATES = {
 }
 
 CODES = {
-    "waiting": Words("Azure does not answer at the moment. It is asked again by itself; you can leave this page."),
+    "waiting": Words("Azure does not answer at the moment. It is asked again automatically; you can leave this page."),
     "no_stock": Words(
         "Azure has no such number at the moment. Nothing was bought.",
         "Try another kind of number, leave out the area code, or try again tomorrow.", "you",
     ),
     "agreement_required": Words(
-        "Such numbers can be had only by whoever signs an agreement with the carrier. Nothing was bought.",
+        "Such numbers are only sold to those who sign an agreement with the carrier. Nothing was bought.",
         "Ask the operator of this service to buy one in the Azure portal, and add it here as a sender.", "operator",
     ),
     "not_allowed": Words(
@@ -42,24 +42,24 @@ CODES = {
     ),
     "microsoft_quota": Words(
         "Microsoft's limit of numbers for this Azure subscription is used up. Nothing was bought.",
-        "The operator asks Azure support to raise it.", "operator",
+        "The operator can ask Azure support to raise it.", "operator",
     ),
     "refused": Words(
         "Azure refused the purchase. Nothing was bought.",
-        "The operator looks whether the subscription is eligible for such numbers.", "operator",
+        "The operator can check whether the subscription is eligible for such numbers.", "operator",
     ),
     "expired": Words("The number could not be held long enough. Nothing was bought.", "Start again.", "you"),
     "purchase_failed": Words("Azure could not set the number up. Nothing was bought.", "Start again.", "you"),
     "unanswered": Words("Azure did not answer for an hour. Nothing was bought.", "Start again later.", "you"),
     "stuck": Words(
-        "Azure has not finished the purchase within a day. It is looked at again by itself.",
-        "The operator looks in the Azure portal what became of it, and asks Azure support.", "operator",
+        "Azure has not finished the purchase within a day. It is checked again automatically.",
+        "The operator can see in the Azure portal what became of it, and can ask Azure support.", "operator",
     ),
     "no_sender": Words(
         "The number was bought, but could not be added as a sender.", "Add it as a sender by hand.", "you",
     ),
     "not_released": Words(
         "Azure did not take the number back. It is still paid for.",
-        "Try again; if it stays so, the operator releases it in the Azure portal.", "you",
+        "Try again; if it fails again, the operator can release it in the Azure portal.", "you",
     ),
 }  # fmt: skip

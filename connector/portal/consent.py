@@ -56,8 +56,8 @@ def answered(services: Services, req: func.HttpRequest, kept: dict[str, Any]) ->
         raise RefusedError(
             "consent.not_proven",
             N_(
-                "Microsoft does not give this service the permissions in your organization yet. That can take some "
-                "minutes after the consent: wait, then look again."
+                "Microsoft does not give this service the permissions in your organization yet. That can take a "
+                "few minutes after the consent: wait, then check again."
             ),
             status=409,
             title=N_("Consent is not in force yet"),

@@ -29,7 +29,7 @@ _NOTES = {
     "on": N_("Messages are on. Visits of the next eight days that were booked before get no confirmation."),
     "off": N_("Messages are off."),
     "pause": N_("Paused: what comes due waits."),
-    "resume": N_("Sending goes on."),
+    "resume": N_("Messages are being sent again."),
     "release": N_("Released: what still waits is sent now, if the EHR still says the same."),
 }
 

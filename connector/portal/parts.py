@@ -29,11 +29,11 @@ def _object_ids(visit: Visit, typed: dict[str, Any]) -> dict[str, str]:
             person = visit.services.graph_directory.person(visit.scope.tenant_id, named)
         except ConnectorError:
             wrong[f"organizers.{number}"] = N_(
-                "can not be looked up now: allow this service in Microsoft first, or enter the object id"
+                "cannot be looked up now: allow this service in Microsoft first, or enter the object id"
             )
             continue
         if person is None:
-            wrong[f"organizers.{number}"] = N_("is no account of your organization")
+            wrong[f"organizers.{number}"] = N_("is not an account of your organization")
         else:
             ids.append(person.object_id)
     typed["organizers"] = list(dict.fromkeys(ids))

@@ -112,11 +112,11 @@ def _require_proof(user: SignedInUser, kept: dict[str, Any], *, same: bool) -> N
         raise RefusedError(
             "signin.no_auth_time",
             N_(
-                "Microsoft does not say when you signed in, so this step can not be confirmed. The operator of this "
-                "service adds the optional claim auth_time to the ID token of the app registration."
+                "Microsoft does not say when you signed in, so this step cannot be confirmed. The operator of this "
+                "service can add the optional claim auth_time to the ID token of the app registration."
             ),
             status=403,
-            title=N_("This step can not be confirmed"),
+            title=N_("This step cannot be confirmed"),
         )
     if user.authenticated_at + _SKEW_S < kept["at"]:
         raise RefusedError(

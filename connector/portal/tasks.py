@@ -44,7 +44,7 @@ def tasks(connection: Connection, checklist: Checklist) -> list[Task]:
         ),
         Task(
             N_("Enter the integration records in Cerner"),
-            N_("They tell Cerner where a launch goes. Note the date when it is done."),
+            N_("They tell Cerner which address a launch opens. Note the date when it is done."),
             "/portal/setup/finish",
             "records_entered" in noted,
         ),

@@ -1,6 +1,6 @@
 // Who may frame this page: where its connection lists framers, the Content-Security-Policy has decided already; else the
 // EHR's own library does (licence: /static/cerner-smart-embeddable-lib-1.7.0.LICENSE.txt), which also sizes the frame and
-// brings APPLINK. In the words of old browsers too: Internet Explorer must be able to show why it can not go on.
+// brings APPLINK. In the words of old browsers too: Internet Explorer must be able to show why it cannot go on.
 "use strict";
 (function () {
   var page = document.documentElement;

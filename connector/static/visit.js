@@ -45,7 +45,7 @@ function failed(error) {
   const line = document.getElementById("problem");
   if (error instanceof Over) card("Please open it from the chart again", error.message);
   else if (line) say(line, error.message);
-  else card("The visit can not be shown", error.message);
+  else card("The visit cannot be shown", error.message);
 }
 
 function say(line, text) {
@@ -226,4 +226,4 @@ content.addEventListener("focusin", (event) => {
 });
 
 if (bearer) load().catch(failed);
-else card("The visit can not be shown", "This page is not connected to a chart in this window. Open the visit from the patient's chart again.");
+else card("The visit cannot be shown", "This page is not connected to a chart in this window. Open the visit from the patient's chart again.");

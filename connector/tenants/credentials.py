@@ -63,7 +63,7 @@ def remove_credential(
 
 
 def own_credential(scope: TenantScope, found: Connection, persona: Persona) -> OwnCredential:
-    """Raises RefusedError (409) when it can not be opened: the operator dropped the key that wrapped it."""
+    """Raises RefusedError (409) when it cannot be opened: the operator dropped the key that wrapped it."""
     name = _name(found.id, persona)
     row = scope.tables.get(CONFIGURATION, scope.tenant_id, name)
     try:

@@ -257,7 +257,7 @@ class ConnectionInput(Model):
     join_opens_minutes: JoinOpens = 30
     join_closes_minutes: JoinCloses = 60
     release_confirmed: bool = False
-    """An administrator has confirmed that Cerner is of November 2018 or later: its release can not be read."""
+    """An administrator has confirmed that Cerner is of November 2018 or later: its release cannot be read."""
     write_back: bool = False
     """Write the two join links into the EHR's appointments."""
     arrived_on_join: bool = False

@@ -61,7 +61,7 @@ def _require_departments(changed: Connection) -> None:
     if not names.issuperset(changed.messages.excluded_departments):
         raise RefusedError(
             "connection.unknown_department",
-            "An excluded department is none of this connection's departments.",
+            "An excluded department is not one of this connection's departments.",
             status=422,
             title="Unknown department",
             details={"messages.excluded_departments": "names no department"},
@@ -87,7 +87,7 @@ def _require_sendable(scope: TenantScope, present: Connection | None, changed: C
     if missing:
         raise RefusedError(
             "connection.not_sendable",
-            "Messages can not be switched on yet.",
+            "Messages cannot be switched on yet.",
             status=422,
             title="Not ready to send",
             details=missing,

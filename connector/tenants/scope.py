@@ -133,7 +133,7 @@ class Directory:
             raise RefusedError(
                 "tenant.region_fixed",
                 Text(
-                    "Your organization's data is pinned to %(region)s; the region can not change.", region=scope.region
+                    "Your organization's data is pinned to %(region)s; the region cannot change.", region=scope.region
                 ),
                 status=409,
                 title="Region is fixed",

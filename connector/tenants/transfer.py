@@ -145,7 +145,7 @@ class _Plan:
             path = f"connections.{number}."
             for name in ("id", "fhir_base_url"):
                 if getattr(one, name) in seen:
-                    self._faults[path + name] = "stands in the file twice"
+                    self._faults[path + name] = "is in the file twice"
             seen |= {one.fhir_base_url} | ({one.id} if one.id else set())
             wanted += self._connection(path, one)
         if self._faults:
@@ -159,13 +159,13 @@ class _Plan:
             self._faults[path + "id"] = "names no connection of your organization; leave it out to add one"
             return []
         if one.sender and one.sender not in self._senders:
-            self._faults[path + "sender"] = "is none of your numbers and names; add it first"
+            self._faults[path + "sender"] = "is not one of your numbers and names; add it first"
             return []
         for name in ("environment", "fhir_base_url"):
             if present and getattr(one, name) != getattr(present, name):
-                self._faults[path + name] = "can not be changed; leave out the id to add another connection"
+                self._faults[path + name] = "cannot be changed; leave out the id to add another connection"
         if one.messages_enabled and not one.active:
-            self._faults[path + "messages_enabled"] = "can not be on while the connection is switched off"
+            self._faults[path + "messages_enabled"] = "cannot be on while the connection is switched off"
         chosen = one.model_dump(exclude={"id", "sender"}) | {"sender_id": self._senders.get(one.sender or "")}
         made = merged(present, chosen) if present else Connection(id=new_connection_id(self._scope.region), **chosen)
         try:

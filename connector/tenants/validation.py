@@ -49,7 +49,7 @@ def invalid(details: ValidationError | Mapping[str, str]) -> RefusedError:
     """The refusal (422) of values with these faults."""
     return RefusedError(
         "api.invalid",
-        "Some fields are missing or not as they must be.",
+        "Some fields are missing or not valid.",
         status=422,
         title="Not valid",
         details=faults(details) if isinstance(details, ValidationError) else dict(details),
@@ -65,7 +65,7 @@ def _words(fault: Any) -> str:
         return "must not be empty"
     if kind == "string_pattern_mismatch":
         return PATTERNS.get(context["pattern"], "has a wrong form")
-    said = _KINDS.get(kind, "is not as it must be")
+    said = _KINDS.get(kind, "is not valid")
     if "%(" not in said:
         return said
     known = {name: str(value).replace("'", "").replace(" or ", ", ") for name, value in context.items()}

@@ -68,7 +68,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         session, body = open_chart(services(), req), web.json_body(req)
         picks = body.get("picks") if isinstance(body, dict) else None
         if not isinstance(picks, list) or len(picks) > AT_MOST:
-            raise RefusedError("visit.not_picks", "The list of visits can not be read.", status=422)
+            raise RefusedError("visit.not_picks", "The list of visits cannot be read.", status=422)
         ids = [picked(services(), session, one) for one in picks]
         visits = [visit_key(session.scope, session.connection.id, one) for one in ids]
         found = presences(session.scope, session.connection.id, visits)

@@ -49,7 +49,7 @@ def visit_key(scope: TenantScope, connection_id: str, appointment_id: str) -> st
 
 
 def stored(services: Services, scope: TenantScope, connection: Connection, visit: str) -> Meeting | None:
-    """The proven meeting of a visit as stored, for when the EHR can not be asked."""
+    """The proven meeting of a visit as stored, for when the EHR cannot be asked."""
     row = scope.tables.get(VISITS, connection.id, f"o.{visit}")
     return _opened(services.sealer, scope, visit, row) if row else None
 

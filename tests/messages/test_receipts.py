@@ -59,7 +59,7 @@ def test_reports_by_event_grid_are_kept_and_counted(stage: Stage) -> None:
     seen = status(stage)
     assert (seen.sent, seen.delivered, seen.unreported, seen.handed_over) == (3, 2, 0, 0)
     assert [(one.code, one.meaning, one.count) for one in seen.undelivered] == [
-        ("4006", "the phone can not be reached", 1)
+        ("4006", "the phone cannot be reached", 1)
     ]
     assert not re.search("5552348|771406|patientmail", str([stage.rows("m"), stage.rows("r")]))
 

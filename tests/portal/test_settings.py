@@ -115,7 +115,7 @@ def test_departments_are_added_looked_up_and_taken_away(live: Live, admin: Brows
     shown = admin.get(path).text
     assert "Primary Care A" in shown and "Unknown to Cerner" in shown
     with live.down("cerner"):
-        assert "Cerner does not tell at the moment" in admin.get(path).text
+        assert "Cerner does not answer at the moment" in admin.get(path).text
     assert send(admin, path, **{"departments.0.location_ids": ", ".join(locations)}).status_code == 303
     sample = admin.get(f"{page}/visits?sample=1").text
     assert 'name="type.' in sample and "Telehealth" in sample
@@ -200,7 +200,7 @@ def test_the_configuration_out_and_in(live: Live, admin: Browser, page: str) -> 
     no_phone = changed.replace('"contact_phone": "', '"contact_phone": "call ')
     for bad in "{", "[]", '{"file_version": 2, "connections": []}', no_phone:
         answer = send(admin, "/portal/export", document=bad, do="preview")
-        assert answer.status_code == 422 and "Please look at this again" in answer.text, bad
+        assert answer.status_code == 422 and "Please check this again" in answer.text, bad
     seen = send(admin, "/portal/export", document=changed, do="preview")
     assert seen.status_code == 200 and "nothing is written yet" in seen.text and "Imported &lt;i&gt;" in seen.text
     assert stored(live, page.rpartition("/")[2]).clinic_name == name
@@ -237,7 +237,7 @@ def test_what_cannot_be_taken_back_needs_a_repeated_sign_in(live: Live, admin: B
     assert stored(live, page.rpartition("/")[2])
     admin.get(admin.microsoft(ADMIN.oid, f"/portal/signin?why=confirm&to={path}"))
     shown = admin.get(path).text
-    assert "Delete for ever" in shown
+    assert "Delete permanently" in shown
     sent = fields(shown, f'<form method="post" action="{path}')
     bad = admin.post(path, data=sent | {"do": "delete", "confirm": "Something else"})
     assert bad.status_code == 422 and list(wrong(bad)) == ["confirm"]

@@ -104,7 +104,7 @@ class Administrator:
         self.press("link", "Ask Microsoft for consent")
         self.pick()
         self.between()
-        self.press("button", "Confirm the region for ever")
+        self.press("button", "Confirm the region")
 
     def add_base(self) -> None:
         self.fill("FHIR base URL", self.live.world.ports.fhir_base(self.hospital.ehr_tenant))

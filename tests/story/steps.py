@@ -124,7 +124,7 @@ class Story:
         held.look("Opening the visit", widths=EVERY_WIDTH)
         lost = self.visitor(PHONE)
         lost.page.goto(f"{self.app}/visits/{self.registration.connection}-none")
-        expect(lost.page.get_by_role("heading", name="The visit can not be shown")).to_be_visible()
+        expect(lost.page.get_by_role("heading", name="The visit cannot be shown")).to_be_visible()
         lost.look("Video visit")
         for path, title in (("j/aaaaaaaaaaaa", "This link does not work"), ("nothing", "Page not found")):
             lost.page.goto(f"{self.app}/{path}")

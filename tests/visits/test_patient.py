@@ -241,7 +241,7 @@ def test_an_answer_cut_in_the_middle(live: Live, browser: Browser, token: str) -
         refused(browser, token, 503, PHONE)
 
 
-# the meeting can not be made
+# the meeting cannot be made
 
 
 def test_no_url_leaves_before_the_lobby_is_proven(live: Live, browser: Browser, lobby_left: LobbyLeft) -> None:

@@ -258,7 +258,7 @@ def test_a_browser_in_which_teams_does_not_work_is_named(live: Live, opened: Ope
     appointment = live.book("suri", in_minutes=5)
     token = live.join_token(appointment)
     page = opened(f"/j/{token}", user_agent=agent)
-    expect(page.get_by_text("This browser may not open the video.")).to_be_visible()
+    expect(page.get_by_text("The video may not work in this browser.")).to_be_visible()
     page.goto(f"{live.app}/j/{token}/test")
     page.get_by_role("button", name="Start the test").click()
     expect(page.locator("#check-browser")).to_have_attribute("data-state", "bad")

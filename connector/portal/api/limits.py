@@ -38,7 +38,10 @@ class Limiter:
         if waits:
             raise RefusedError(
                 "api.too_many_requests",
-                Text("Your organization asks too often. Ask again in %(seconds)s seconds.", seconds=int(waits) + 1),
+                Text(
+                    "Your organization sends too many requests. Try again in %(seconds)s seconds.",
+                    seconds=int(waits) + 1,
+                ),
                 status=429,
                 title="Too many requests",
                 retry_after_s=waits,

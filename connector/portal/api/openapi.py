@@ -39,7 +39,7 @@ _ALWAYS = {
     404: "There is no such thing in your tenant, or the tenant has no region yet",
     422: "A field or a parameter is not as it must be",
     429: "Too many requests of your tenant",
-    502: "A service that this one depends on gave an answer that it can not use",
+    502: "A service that this one depends on gave an answer that it cannot use",
     503: "A service that this one depends on did not answer: try again",
 }
 _WITH_BODY = {400: "The body is not JSON", 413: "The body is larger than 256 KiB"}
