@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -17,8 +17,10 @@ from connector.errors import RefusedError
 from connector.launch import StaffAccount, begin_staff_sign_in, is_linked, staff_account
 from connector.tenants import Connection, TenantScope, connections
 from connector.visits import times
+from connector.visits.ahead import expected
 from connector.visits.board import AT_MOST, presences
 from connector.visits.meeting import staff_joined, stored
+from connector.visits.presence import VISITS
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -117,7 +119,7 @@ def _connections(services: Services, account: StaffAccount) -> list[tuple[Tenant
 
 def _rows(scope: TenantScope, found: Connection) -> list[dict[str, Any]]:
     now = clock.now()
-    coming = list(messages.upcoming(scope, found.id, (now - BEFORE, now + AFTER)).values())
+    coming = _coming(scope, found, now)
     zones = {department.name: ZoneInfo(department.time_zone) for department in found.departments}
     fallback = next(iter(zones.values()), ZoneInfo("UTC"))
     today = [one for one in coming if _is_today(one, zones.get(one.department, fallback))]
@@ -135,6 +137,16 @@ def _rows(scope: TenantScope, found: Connection) -> list[dict[str, Any]]:
         }
         for one, presence in zip(today, seen, strict=True)
     ]
+
+
+def _coming(scope: TenantScope, found: Connection, now: datetime) -> list[Upcoming]:
+    """What the last scan knew; where messages are off nothing is scanned, and the meetings that were made are known."""
+    window = now - BEFORE, now + AFTER
+    if found.may_send:
+        return list(messages.upcoming(scope, found.id, window).values())
+    rows = scope.tables.query(VISITS, found.id, start="o.", end="o/")
+    made = [one for row in rows if row.text("meeting") and (one := expected(row))]
+    return [one for one in made if window[0] <= one.start <= window[1]]
 
 
 def _is_today(one: Upcoming, zone: ZoneInfo) -> bool:

@@ -25,9 +25,9 @@ FINAL = ("foreign", "refused")
 
 def write(
     services: Services, scope: TenantScope, found: Connection, visit: str, appointment: Appointment, presence: Presence
-) -> None:
-    """Bring the EHR up to date with this reading of the appointment. Raises nothing of the EHR: the visit goes on
-    without, and the timer tries again."""
+) -> bool:
+    """Bring the EHR up to date with this reading of the appointment; whether that should be tried again. Raises
+    nothing of the EHR: the visit goes on without."""
     try:
         if found.write_back:
             _links(services, scope, found, visit, appointment, presence)
@@ -38,6 +38,8 @@ def write(
             logs.event("ehr.arrived", connection=found.id, visit=visit)
     except ConnectorError as error:
         logs.event("ehr.write_failed", connection=found.id, visit=visit, code=error.code, status=error.vendor_status)
+        return isinstance(error, TransientError) or error.code == "cerner.version_changed"
+    return False
 
 
 def _links(

@@ -13,7 +13,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from connector import clock, logs
-from connector.adapters.tables import Row, RowChanged, RowExists, Write
+from connector.adapters.tables import Row, RowChanged, RowExists, Value, Write
 from connector.ehr import Appointment
 from connector.errors import PermanentError, RefusedError, TransientError
 from connector.keys import NotOpened, Sealer, decode, encode
@@ -65,7 +65,9 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
         raise PermanentError("meeting.no_start")
     start, end = appointment.start, appointment.end or appointment.start + _DEFAULT_LENGTH
     visit = visit_key(scope, connection.id, appointment.id)
-    row = scope.tables.get(VISITS, connection.id, f"o.{visit}") or _record_organizer(scope, connection, visit)
+    row = scope.tables.get(VISITS, connection.id, f"o.{visit}") or expect(
+        services, scope, connection, visit, appointment
+    )
     ready = _opened(services.sealer, scope, visit, row)
     if ready is not None and (ready.start, ready.end) == (start, end) and _still_proven(services, scope, row, ready):
         return ready
@@ -86,7 +88,8 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
         raise PermanentError("meeting.lobby_not_proven")
     browser = services.graph.browser_join_url(tenant_id, organizer, made.id)
     meeting = Meeting(made.id, made.join_web_url, browser, start, end)
-    _save(services.sealer, scope, visit, row, meeting)
+    about = _about(services.sealer, scope, connection, visit, appointment)
+    _save(services.sealer, scope, visit, replace(row, values={**row.values, **about}), meeting)
     following.join(FOLLOWED_WITHIN_S)
     logs.event("meeting.provisioned", connection=connection.id, visit=visit, browser_join=browser is not None)
     return meeting
@@ -130,7 +133,11 @@ def _still_proven(services: Services, scope: TenantScope, row: Row, meeting: Mee
     return lobby.holds_patients
 
 
-def _record_organizer(scope: TenantScope, connection: Connection, visit: str) -> Row:
+def expect(services: Services, scope: TenantScope, connection: Connection, visit: str, appointment: Appointment) -> Row:
+    """Record a visit that is to have a meeting, and in whose name: its `o` row, whoever was first.
+
+    Raises RefusedError (409) without organizers, or when they have made as many as Teams allows.
+    """
     if not connection.organizers:
         raise RefusedError(
             "meeting.no_organizer",
@@ -139,7 +146,8 @@ def _record_organizer(scope: TenantScope, connection: Connection, visit: str) ->
             title="Not set up yet",
         )
     organizer = organizers.least_used(scope, connection.organizers, visit)
-    row = Row(connection.id, f"o.{visit}", {"organizer": organizer, "created": clock.now().isoformat()})
+    about = _about(services.sealer, scope, connection, visit, appointment)
+    row = Row(connection.id, f"o.{visit}", {"organizer": organizer, "created": clock.now().isoformat(), **about})
     try:
         made = scope.tables.insert(VISITS, row)
     except RowExists:
@@ -148,13 +156,26 @@ def _record_organizer(scope: TenantScope, connection: Connection, visit: str) ->
     return made
 
 
+def _about(
+    sealer: Sealer, scope: TenantScope, connection: Connection, visit: str, appointment: Appointment
+) -> dict[str, Value]:
+    """What its row keeps of a visit."""
+    start = appointment.start or clock.now()
+    department = connection.department_of(appointment.location_ids)
+    ref = sealer.seal(appointment.id.encode(), region=scope.region, purpose="ref", context=visit)
+    return {
+        "ref": encode(ref),
+        "department": department.name if department else "",
+        "start": start.isoformat(),
+        "end": (appointment.end or start + _DEFAULT_LENGTH).isoformat(),
+    }
+
+
 def _save(sealer: Sealer, scope: TenantScope, visit: str, row: Row, meeting: Meeting) -> None:
     box = json.dumps([meeting.id, meeting.join_web_url, meeting.browser_join_url]).encode()
     values = {
         **row.values,
         "meeting": encode(sealer.seal(box, region=scope.region, purpose="meeting", context=visit)),
-        "start": meeting.start.isoformat(),
-        "end": meeting.end.isoformat(),
         "lobby_proven": clock.now().isoformat(),
     }
     try:
