@@ -75,6 +75,9 @@ param zoneRedundantApp bool = false
 @maxValue(730)
 param logRetentionDays int = 90
 
+@description('Whether the rule that cleans logs is there from an earlier deployment; azd remembers the output.')
+param logsCleanedBefore bool = false
+
 @description('Forbids deleting the data storage by accident. Set to false only to take a stamp down for good.')
 param protect bool = true
 
@@ -120,6 +123,7 @@ module stamp 'stamp.bicep' = {
     redundancy: redundancy
     zoneRedundantApp: zoneRedundantApp
     logRetentionDays: logRetentionDays
+    logsCleanedBefore: logsCleanedBefore
     protect: protect
     operatorPrincipalId: operatorPrincipalId
     tags: tags
@@ -127,6 +131,7 @@ module stamp 'stamp.bicep' = {
 }
 
 output AZURE_RESOURCE_GROUP string = group.name
+output CONNECTOR_LOGS_CLEANED bool = true
 output CONNECTOR_APP string = stamp.outputs.appName
 output CONNECTOR_URL string = stamp.outputs.url
 output CONNECTOR_VAULT string = stamp.outputs.vaultName

@@ -1,14 +1,19 @@
-// Logs in the region, without addresses: what a line could carry of one is removed before it is stored.
+// Logs in the region, without addresses: what a line could carry of one is removed before it is stored. Rules that clean
+// may use few functions, and replacing is not among them ("Supported KQL features in Azure Monitor transformations").
 param token string
 param location string
 param retentionDays int
+param cleanedBefore bool
 param alertEmails array
 param tags object
 
 var workspaceName = 'logs-${token}'
+var cleaningName = 'clean-${token}'
 // request telemetry would hold paths, and paths hold patients' links; dependencies would hold vendors' addresses
 var noRow = 'source | where false'
-var noAddress = '@\'(https?:/)?/[^\\s"]+\''
+// no address without a slash, and no slash in our own lines: what comes before the first one stays
+var toSlash = '@\'^[^/]*\''
+var withoutSlash = '@\'^[^/]*$\''
 
 module workspace 'workspace.bicep' = {
   name: 'workspace'
@@ -16,12 +21,13 @@ module workspace 'workspace.bicep' = {
     name: workspaceName
     location: location
     retentionDays: retentionDays
+    cleaningRuleId: cleanedBefore ? resourceId('Microsoft.Insights/dataCollectionRules', cleaningName) : ''
     tags: tags
   }
 }
 
 resource cleaning 'Microsoft.Insights/dataCollectionRules@2023-03-11' = {
-  name: 'clean-${token}'
+  name: cleaningName
   location: location
   tags: tags
   kind: 'WorkspaceTransforms'
@@ -43,13 +49,13 @@ resource cleaning 'Microsoft.Insights/dataCollectionRules@2023-03-11' = {
       {
         streams: ['Microsoft-Table-AppTraces']
         destinations: ['workspace']
-        transformKql: 'source | extend Message = replace_regex(Message, ${noAddress}, \'?\') | extend Properties = parse_json(replace_regex(tostring(Properties), ${noAddress}, \'?\'))'
+        transformKql: 'source | extend Message = extract(${toSlash}, 0, Message), OperationName = extract(${toSlash}, 0, OperationName), Properties = parse_json(extract(${withoutSlash}, 0, tostring(Properties)))'
       }
       {
         // texts of unexpected errors are not ours to vouch for: type and place stay
         streams: ['Microsoft-Table-AppExceptions']
         destinations: ['workspace']
-        transformKql: 'source | extend OuterMessage = \'\', InnermostMessage = \'\', Details = parse_json(\'[]\'), Properties = parse_json(\'{}\')'
+        transformKql: 'source | extend Message = \'\', OperationName = extract(${toSlash}, 0, OperationName), OuterMessage = \'\', InnermostMessage = \'\', Details = parse_json(\'[]\'), Properties = parse_json(\'{}\')'
       }
     ]
   }

@@ -22,6 +22,7 @@ param privateNetwork bool
 param redundancy string
 param zoneRedundantApp bool
 param logRetentionDays int
+param logsCleanedBefore bool
 param protect bool
 param operatorPrincipalId string
 param tags object
@@ -39,6 +40,7 @@ module monitoring 'monitoring.bicep' = {
     token: token
     location: location
     retentionDays: logRetentionDays
+    cleanedBefore: logsCleanedBefore
     alertEmails: alertEmails
     tags: tags
   }

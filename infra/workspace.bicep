@@ -1,4 +1,5 @@
-// The log workspace; a module of its own, for it is set twice: the rule that cleans its logs must name it first.
+// The log workspace; a module of its own, for it is set twice: the rule that cleans its logs must name it first. From the
+// second deployment on both settings name the rule, so that no line of a running app passes between them.
 param name string
 param location string
 param retentionDays int

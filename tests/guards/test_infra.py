@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from connector import settings
+from connector import logs, settings
 from connector.checks import microsoft
 from connector.regions import Region
 from tests.guards.bicep import Bicep, literal, properties, text
@@ -42,7 +42,7 @@ UNKNOWN_TO_THE_CHECK = (
 )
 """Resource types of which no description is at hand offline: docs/operations.md, "What only Azure can check"."""
 FUNCTIONS = {
-    "contains", "empty", "environment", "guid", "loadJsonContent", "replace", "string", "subscription",
+    "contains", "empty", "environment", "guid", "loadJsonContent", "replace", "resourceId", "string", "subscription",
     "subscriptionResourceId", "tenant", "toUpper", "trim", "union", "uniqueString",
 }
 """Of Bicep, as far as they are used; a name that is not here may be a slip."""
@@ -110,6 +110,48 @@ def _for_every_region(name: str) -> set[str]:
 def test_the_app_gets_every_setting_and_no_other() -> None:
     wanted = set(settings.NAMES) - KEYS_THAT_AN_IDENTITY_REPLACES
     assert app_settings() == wanted | HOST_SETTINGS - NOT_SET_ON_FLEX | SET_FOR_THE_HOST
+
+
+def cleaning() -> dict[str, str]:
+    """What is done to each table before it is stored, as KQL."""
+    monitoring = FILES["monitoring.bicep"]
+    names = {f"${{{name}}}": literal(monitoring.variable(name)) for name in ("noRow", "toSlash", "withoutSlash")}
+    flows = {}
+    for node in monitoring.walk():
+        part = properties(node) if node.type == "object" else {}
+        if "transformKql" in part:
+            given = part["transformKql"]
+            kql = literal(given) if given.type == "string" else names[f"${{{text(given)}}}"]
+            for name, value in names.items():
+                kql = kql.replace(name, value)
+            flows[literal(part["streams"].named_children[0]).removeprefix("Microsoft-Table-")] = kql
+    return flows
+
+
+def test_logs_are_cleaned_with_what_cleaning_rules_may_use() -> None:
+    """Another function or operator than the listed ones and Azure makes no rule, so no stamp."""
+    for kql in cleaning().values():
+        assert set(re.findall(r"(\w+)\(", re.sub(r"@?'[^']*'", "", kql))) <= {"extract", "parse_json", "tostring"}
+        assert set(re.findall(r"\| (\w+)", kql)) <= {"extend", "where"}
+
+
+def test_no_address_passes_the_cleaning_and_every_line_of_ours_does() -> None:
+    rules = cleaning()
+    assert rules["AppRequests"] == rules["AppDependencies"] == "source | where false"
+    message = re.search(r"\bMessage = extract\(@'(.*?)', 0, Message\)", rules["AppTraces"])
+    whole = re.search(r"Properties = parse_json\(extract\(@'(.*?)', 0, tostring\(Properties\)\)\)", rules["AppTraces"])
+    assert message and whole
+    for said in ("Executing HTTP request: {\n uri: https://visits.example/j/TOKEN }", "GET /j/TOKEN", "'\\/j\\/TOKEN'"):
+        kept = re.search(message[1], said)
+        assert kept and "TOKEN" not in kept[0] and not re.search(whole[1], said)
+    for said in ("messages.alarm_late connection=abc due=3", "Executed 'Functions.messages_dispatch' (Succeeded"):
+        kept = re.search(message[1], said)
+        assert kept and kept[0] == said
+    assert re.search(whole[1], '{"Category":"Function.messages_dispatch","LogLevel":"Information"}')
+    for column in ("Message", "OuterMessage", "InnermostMessage"):  # all that hold an exception's text
+        assert f" {column} = ''" in rules["AppExceptions"]
+    assert "Details = parse_json('[]')" in rules["AppExceptions"]
+    assert not logs._VALUE.fullmatch("a/b"), "then a line of ours would be cut"
 
 
 def test_the_account_has_every_queue() -> None:
