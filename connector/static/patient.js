@@ -4,8 +4,10 @@
 (function () {
   const POLL_MS = 10000;
   const TICK_MS = 5000;
+  const OLD_MS = 120000;
   const here = document.getElementById("visit").dataset.here;
   let skew = 0;
+  let came = 0;
   let sound = null;
   let lock = null;
   let wanted = false;
@@ -20,7 +22,8 @@
 
   function prepare() {
     const { now: told, stage } = shown().dataset;
-    skew = Date.parse(told) - Date.now();
+    came = Date.now();
+    skew = Date.parse(told) - came;
     for (const one of document.querySelectorAll(".js")) one.hidden = one.id === "own-clock" || one.id === "old-browser";
     const old = document.getElementById("old-browser");
     if (old) old.hidden = !oldBrowser();
@@ -37,6 +40,9 @@
     tick();
   }
 
+  // digits as the server writes them: some browsers have others for Arabic
+  const language = () => document.documentElement.lang + "-u-nu-latn";
+
   // the time on this device, where it is another one
 
   function ownClock() {
@@ -44,11 +50,10 @@
     const line = document.getElementById("own-clock");
     if (!starts || !line) return;
     const at = new Date(starts);
-    const language = document.documentElement.lang;
     const how = { weekday: "long", hour: "numeric", minute: "2-digit" };
     try {
-      const mine = at.toLocaleString(language, how);
-      line.hidden = mine === at.toLocaleString(language, { ...how, timeZone: zone });
+      const mine = at.toLocaleString(language(), how);
+      line.hidden = mine === at.toLocaleString(language(), { ...how, timeZone: zone });
       line.querySelector("b").textContent = mine;
     } catch {
       line.hidden = true;
@@ -59,7 +64,7 @@
 
   function minutes(ms) {
     const n = Math.max(1, Math.ceil(ms / 60000));
-    return new Intl.NumberFormat(document.documentElement.lang, { style: "unit", unit: "minute", unitDisplay: "long" }).format(n);
+    return new Intl.NumberFormat(language(), { style: "unit", unit: "minute", unitDisplay: "long" }).format(n);
   }
 
   function count(id, ms) {
@@ -79,10 +84,7 @@
     const { starts, since, opens } = shown().dataset;
     if (starts) count("starts", Date.parse(starts) - now());
     if (since) count("waited", now() - Date.parse(since));
-    if (opens && now() > Date.parse(opens)) {
-      ring(2);
-      renew();
-    }
+    if (opens && now() > Date.parse(opens)) renew();
   }
 
   // what changed meanwhile
@@ -110,7 +112,13 @@
     try {
       const answer = await fetch(here, { headers: { Accept: "text/html" } });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
-      if (!answer.ok || !fresh || !fresh.querySelector("#visit")) return;
+      const visit = fresh && fresh.querySelector("#visit");
+      if (!answer.ok || !visit) return;
+      const same = ["stage", "look", "starts", "opens"].every((name) => visit.dataset[name] === shown().dataset[name]);
+      if (same) {
+        came = Date.now();
+        return;
+      }
       document.getElementById("main").replaceWith(fresh);
       prepare();
       document.getElementById("what").focus();
@@ -192,7 +200,8 @@
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
     keepAwake();
-    hear().catch(() => {});
+    // a tab that lay in the background for days: the visit may have moved, and the door may be open
+    (Date.now() - came > OLD_MS ? renew() : hear()).catch(() => {});
   });
   addEventListener("pageshow", (event) => {
     if (event.persisted) renew().catch(() => {});
