@@ -239,9 +239,16 @@ def page_errors(domain: Domain, template: str = "error.html") -> Callable[[Handl
             except Exception as error:
                 shown = _shown(error)
                 framed_by = getattr(error, "framed_by", None)
-                body = render(template, _language_of_refused(req, domain), framed_by=framed_by, **shown)
-                csp = content_security_policy(framed_by=framed_by)
-                return respond(body, status=shown["status"], headers=_retry(error), csp=csp)
+                answer = page(
+                    template,
+                    language=_language_of_refused(req, domain),
+                    framed_by=framed_by,
+                    address=urlsplit(req.url).path,
+                    failed=shown["status"] >= 500,
+                    **shown,
+                )
+                answer.headers.update(_retry(error))
+                return answer
 
         return wrapped
 

@@ -60,7 +60,7 @@ def test_a_choice_is_remembered_and_only_a_choice() -> None:
     assert "Set-Cookie" not in browser.headers
 
 
-ERROR = {"title": "Reference", "message": "<b>", "reference": "abc", "code": "x"}
+ERROR = {"title": "Reference", "message": "<b>", "reference": "abc", "code": "x", "failed": False, "address": "/j/x"}
 
 
 @pytest.mark.parametrize("tag", OFFERED["patient"])
@@ -72,7 +72,7 @@ def test_a_page_says_its_language_and_direction(tag: str) -> None:
 
 
 def test_an_error_is_told_in_the_readers_language() -> None:
-    @web.page_errors("patient")
+    @web.page_errors("patient", "patient_error.html")
     def refuses(req: func.HttpRequest) -> func.HttpResponse:
         raise TransientError("cerner.unavailable")
 
@@ -81,7 +81,7 @@ def test_an_error_is_told_in_the_readers_language() -> None:
         raise RefusedError("x", "Not in any catalogue: 100 %", title="Reference")
 
     french = refuses(asked(Accept_Language="fr")).get_body().decode()
-    assert "Veuillez réessayer dans un instant" in french
+    assert "Veuillez réessayer dans une minute" in french and 'href="/j/x"' in french
     assert "Not in any catalogue: 100 %" in for_staff(asked(Accept_Language="ko")).get_body().decode()
 
 

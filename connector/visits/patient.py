@@ -128,18 +128,20 @@ def _joined(door: Doorway) -> None:
 
 def _page(services: Services, req: func.HttpRequest, door: Doorway, *, trouble: bool = False) -> func.HttpResponse:
     language = language_of(services, req, door)
-    now, opens, expected = clock.now(), door.opens, door.expected
+    now, start, since = clock.now(), door.start, door.since
+    opens, expected = door.opens, door.expected
 
     def at(moment: datetime) -> str:
-        """The time alone when it is today where the clinic is."""
-        same = moment.astimezone(door.zone).date() == now.astimezone(door.zone).date()
-        return (times.time_of_day if same else times.day_and_time)(moment, door.zone, language.tag)
+        """The time alone when it is today where the clinic is; the weekday with it on the day that the page names."""
+        today, named, day = (one.astimezone(door.zone).date() for one in (now, start or now, moment))
+        if day == today:
+            return times.time_of_day(moment, door.zone, language.tag)
+        return (times.weekday_and_time if day == named else times.day_and_time)(moment, door.zone, language.tag)
 
     def minutes(span: timedelta) -> str:
         n = max(1, -(-int(span.total_seconds()) // 60))
         return language.ngettext("%(num)s minute", "%(num)s minutes", n) % {"num": n}
 
-    start, since = door.start, door.since
     due = max(filter(None, (start, expected, since)), default=now)
     soon = opens is not None and timedelta() < opens - now < SOON
     return web.page(

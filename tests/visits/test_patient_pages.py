@@ -1,7 +1,10 @@
 """The patient's pages in a browser: every state in every language, small, quick, and without what a phone may lack."""
 
+import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +13,7 @@ from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import BrowserContext, Page, Response, expect
 
 from connector.languages import OFFERED, Language
+from sandbox.cerner import appointments
 from tests.browser import chromium as chromium_browser
 from tests.running import Live
 from tests.story.pages import _RUN_AXE, _TOO_WIDE, _axe, check_html, header_faults
@@ -20,6 +24,16 @@ FIRST_LOAD_REQUESTS = 5
 SLOW_3G = {"offline": False, "latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
 """Chromium's own profile of a slow mobile network: 400 ms, 400 kbit/s."""
 DESKTOP = {"viewport": {"width": 1280, "height": 800}, "has_touch": False}
+NOTED = """
+window.noted = {locks: 0, tones: 0};
+if (navigator.wakeLock)
+  navigator.wakeLock.request = async () => { noted.locks += 1; return {released: false}; };
+const start = OscillatorNode.prototype.start;
+OscillatorNode.prototype.start = function (at) { noted.tones += 1; start.call(this, at); };
+"""
+"""Headless Chromium has neither a screen to keep on nor a loudspeaker."""
+MUTE = "AudioContext.prototype.resume = () => new Promise(() => {});"
+"""Firefox, where nothing can play."""
 Open = Callable[..., Page]
 
 
@@ -35,7 +49,7 @@ def opened(chromium: Chromium, live: Live) -> Iterator[Open]:
     heard: list[str] = []
     ours = (live.app, live.world.ports.url("teams"))
 
-    def open_(path: str, **options: Any) -> Page:
+    def open_(path: str, script: str = "", **options: Any) -> Page:
         settings: dict[str, Any] = {"viewport": {"width": 375, "height": 667}, "locale": "en-US", "is_mobile": True,
                                     "has_touch": True, "timezone_id": "America/Chicago", "ignore_https_errors": True}
         context = chromium.new_context(**settings | ({"is_mobile": False} if "has_touch" in options else {}) | options)
@@ -45,6 +59,7 @@ def opened(chromium: Chromium, live: Live) -> Iterator[Open]:
         context.on("console", lambda said: heard.append(said.text) if said.type in ("error", "warning")
                    and said.location["url"].startswith(live.app) and "with a status of" not in said.text else None)
         context.on("weberror", lambda raised: heard.append(str(raised.error)))
+        context.add_init_script(script)
         page = context.new_page()
         page.goto(live.app + path)
         return page
@@ -55,30 +70,55 @@ def opened(chromium: Chromium, live: Live) -> Iterator[Open]:
     assert heard == []
 
 
+@pytest.mark.timeout(300)
 def test_every_state_is_whole_in_every_language(live: Live, opened: Open, links: dict[str, str]) -> None:
     page = opened("/health", viewport={"width": 320, "height": 640})
     answers: list[Response] = []
     page.on("response", lambda one: answers.append(one))
-    pages = {state: f"/j/{links[state]}" for state in STATES}
-    pages |= {more: f"/j/{links['open']}/{more}" for more in ("test", "stop")} | {"lost": "/j"}
-    headings: dict[str, set[str]] = {name: set() for name in pages}
-    for tag in OFFERED["patient"]:
+    clinic = f"/j?clinic={live.connection_id()}"
+    pages = {state: f"/j/{links[state]}?" for state in STATES}
+    pages |= {more: f"/j/{links['open']}/{more}?" for more in ("test", "stop")}
+    pages |= {"lost": "/j?", "none": f"{clinic}&none=1", "which": "/j?clinic=azzzzzzzz"}
+    headings: defaultdict[str, set[str]] = defaultdict(set)
+
+    def whole(state: str, tag: str) -> None:
         language = Language("patient", tag)
         titles = {"wrong": "This link does not work", "stop": "Text messages"}
+        assert page.title() == language.gettext(titles.get(state, "Video visit"))
+        root = page.locator("html")
+        assert (root.get_attribute("lang"), root.get_attribute("dir")) == (tag, language.direction)
+        assert page.evaluate(_TOO_WIDE) <= 0, f"{state} in {tag} scrolls sideways at 320 px"
+        headings[state].add(page.locator("h1").inner_text())
+        if tag == "en" or (tag == "ar" and state in ("early", "open", "waiting", "trouble", "test", "lost")):
+            page.evaluate(_axe())
+            assert page.evaluate(_RUN_AXE) == [], f"{state} in {tag}"
+            came = next(one for one in reversed(answers) if one.request.resource_type == "document")
+            check_html(came.text())
+            assert header_faults(came.headers, set()) == []
+        page.evaluate("document.documentElement.style.fontSize = '225%'")  # who needs large letters
+        assert page.evaluate(_TOO_WIDE) <= 0, f"{state} in {tag} scrolls sideways with large letters"
+        assert page.locator(".top strong").evaluate("one => one.clientWidth") > 120, f"{state} in {tag}: header"
+
+    unseen, unmade = (f"/j/{live.join_token(live.book('suri'))}" for _ in range(2))
+    for n, tag in enumerate(OFFERED["patient"]):
         for state, path in pages.items():
-            page.goto(f"{live.app}{path}?lang={tag}")
-            assert page.title() == language.gettext(titles.get(state, "Video visit"))
-            root = page.locator("html")
-            assert (root.get_attribute("lang"), root.get_attribute("dir")) == (tag, language.direction)
-            assert page.evaluate(_TOO_WIDE) <= 0, f"{state} in {tag} scrolls sideways at 320 px"
-            headings[state].add(page.locator("h1").inner_text())
-            if tag == "en" or (tag == "ar" and state in ("early", "open", "waiting", "test", "lost")):
-                page.evaluate(_axe())
-                assert page.evaluate(_RUN_AXE) == [], f"{state} in {tag}"
-                came = next(one for one in reversed(answers) if one.request.resource_type == "document")
-                check_html(came.text())
-                assert header_faults(came.headers, set()) == []
-    assert {state: len(found) for state, found in headings.items()} == dict.fromkeys(pages, len(OFFERED["patient"]))
+            page.goto(f"{live.app}{path}&lang={tag}")
+            whole(state, tag)
+        page.goto(f"{live.app}{clinic}&lang={tag}")
+        page.locator("#contact").fill(f"+1312555{100 + n:04d}")
+        with page.expect_navigation():
+            page.locator("form button").click()
+        whole("asked", tag)
+        with live.down("cerner"):
+            page.goto(f"{live.app}{unseen}?lang={tag}")
+            whole("unreachable", tag)
+        with live.down("graph"):
+            page.goto(f"{live.app}{unmade}?lang={tag}")
+            with page.expect_navigation():
+                page.locator("#join").click()
+            whole("trouble", tag)
+    assert len(headings) == len(pages) + 3
+    assert {state for state, found in headings.items() if len(found) < len(OFFERED["patient"])} == set()
 
 
 def test_the_first_load_is_small_and_its_address_says_nothing(live: Live, opened: Open, links: dict[str, str]) -> None:
@@ -114,6 +154,11 @@ def test_without_javascript_everything_is_there(live: Live, opened: Open) -> Non
     page.get_by_role("link", name="Français").click()
     page.get_by_role("button", name="Rejoindre maintenant").click()
     page.wait_for_url(f"{live.world.ports.url('teams')}/**")
+    wrong = opened("/j/aNotOurs", java_script_enabled=False)
+    wrong.locator(".languages summary").click()
+    wrong.get_by_role("link", name="Español").click()
+    wrong.get_by_role("link", name="Recibir su enlace otra vez").click()
+    expect(wrong.locator("html")).to_have_attribute("lang", "es")
 
 
 def test_from_link_to_lobby_it_is_one_button_by_thumb_or_by_keyboard(live: Live, opened: Open) -> None:
@@ -134,7 +179,7 @@ def test_from_link_to_lobby_it_is_one_button_by_thumb_or_by_keyboard(live: Live,
 
 def test_beside_teams_the_page_waits_and_says_what_happens(live: Live, opened: Open) -> None:
     appointment = live.book("suri", in_minutes=-1)
-    page = opened(f"/j/{live.join_token(appointment)}", **DESKTOP)
+    page = opened(f"/j/{live.join_token(appointment)}", script=NOTED, **DESKTOP)
     expect(page.get_by_role("button", name="Join now")).to_be_visible()
     with page.context.expect_page() as second:
         page.get_by_role("button", name="Join now").click()
@@ -156,6 +201,27 @@ def test_beside_teams_the_page_waits_and_says_what_happens(live: Live, opened: O
             page.get_by_label("Play a sound here when I am let in").wait_for()
             expect(heading).to_be_focused()
             page.get_by_label("Play a sound here when I am let in").check()
+            expect(page.locator("#awake")).to_be_visible()
+            assert page.evaluate("noted") == {"locks": 1, "tones": 0}
+    assert page.evaluate("noted.tones") == 3
+
+
+def test_a_tab_that_lay_in_the_background_shows_what_is_so_now(live: Live, opened: Open) -> None:
+    appointment = live.book("suri", in_minutes=300)
+    page = opened(f"/j/{live.join_token(appointment)}")
+    page.get_by_text("Use another device").click()
+
+    def come_back(minutes: int) -> None:
+        page.evaluate(f"Date.now = () => performance.timeOrigin + {minutes} * 60000;"
+                      "document.dispatchEvent(new Event('visibilitychange'))")
+
+    with page.expect_response(f"**/j/{live.join_token(appointment)}"):
+        come_back(10)
+    expect(page.locator("#link")).to_be_visible()  # nothing changed, nothing closes
+    appointments.move(live.world, "harbor", appointment, live.world.now() + timedelta(minutes=5))
+    come_back(20)
+    expect(page.get_by_role("button", name="Join now")).to_be_visible()
+    expect(page.locator("h1")).to_be_focused()
 
 
 def test_a_clinic_that_runs_late_is_heard_on_an_open_page(live: Live, opened: Open) -> None:
@@ -188,6 +254,8 @@ def test_somebody_else_is_invited_from_the_page(opened: Open, links: dict[str, s
 
 def test_it_can_be_read_in_high_contrast_and_in_the_dark(opened: Open, links: dict[str, str]) -> None:
     page = opened(f"/j/{links['open']}")
+    css = page.evaluate("fetch('/static/patient.css').then(answer => answer.text())")
+    assert len(css) > 1000 and not re.search(r"animation|transition|scroll-behavior", css)  # nothing moves, for anybody
     page.evaluate(_axe())
     for how in {"forced_colors": "active"}, {"forced_colors": "none", "color_scheme": "dark"}:
         page.emulate_media(**how)  # type: ignore[arg-type]
@@ -257,7 +325,7 @@ def test_a_denied_permission_is_explained_for_this_browser(live: Live, refusing:
 def test_a_browser_in_which_teams_does_not_work_is_named(live: Live, opened: Open, agent: str, result: str) -> None:
     appointment = live.book("suri", in_minutes=5)
     token = live.join_token(appointment)
-    page = opened(f"/j/{token}", user_agent=agent)
+    page = opened(f"/j/{token}", user_agent=agent, script=MUTE)
     expect(page.get_by_text("The video may not work in this browser.")).to_be_visible()
     page.goto(f"{live.app}/j/{token}/test")
     page.get_by_role("button", name="Start the test").click()
