@@ -167,11 +167,6 @@ def note_off(scope: TenantScope, connection: Connection, now: datetime) -> None:
         change(scope, connection, now, lambda present: replace(present, off=True), settle=False)
 
 
-def hold(scope: TenantScope, connection: Connection, kind: str, rule: Rule, now: datetime) -> None:
-    """Stop a kind, or `all`, until an admin's release."""
-    change(scope, connection, now, lambda state: replace(state, held={**state.held, kind: rule}))
-
-
 def change(
     scope: TenantScope, connection: Connection, now: datetime, edit: Callable[[State], State], *, settle: bool = True
 ) -> State:

@@ -191,7 +191,7 @@ def _reserve(letter: _Letter) -> None:
         raise TransientError("messages.not_reserved") from None
     if rules:
         logs.event("messages.one_off_limited", connection=letter.connection.id, rule=next(iter(rules.values())))
-        raise _refused("limit", "Enough was sent for today. Please call instead.", status=429)
+        raise _refused("limit", "The limit for today is reached. Please call instead.", status=429)
 
 
 def _ask(letter: _Letter) -> limits.Ask:

@@ -88,7 +88,7 @@ function warn(mine) {
   const lost = lostSince(mine);
   const line = document.getElementById("stale");
   const said = lost ? `No connection since ${lost}: this list is not up to date.`
-    : mine.unread ? "The schedule can not be read now: what was just booked or moved is missing here." : "";
+    : mine.unread ? "The schedule cannot be read now: what was just booked or moved is missing here." : "";
   if (line.textContent !== said) line.textContent = said;
   line.hidden = !said;
   document.getElementById("board").classList.toggle("lost", Boolean(lost));

@@ -138,7 +138,7 @@ function stay() {
 }
 
 const done = (text) => say(document.getElementById("done"), text);
-const sent = (body) => (body.state === "sent" ? (body.again ? `Sent to ${body.to} a moment ago, not once more.` : `Sent to ${body.to}.`)
+const sent = (body) => (body.state === "sent" ? (body.again ? `Already sent to ${body.to} a moment ago.` : `Sent to ${body.to}.`)
   : `Nobody knows whether it reached ${body.to}. Ask the patient before you send it again.`);
 
 const actions = {

@@ -100,7 +100,7 @@ export function judge(seen, at) {
   if (joined && live) return { state: "joined", title: "Tapped Join", more: `At ${clock(at, joined)}, not in the lobby now` };
   if (joined) {
     const staffAt = recent(seen.staff_at);
-    const unsure = "Teams does not tell who is there: look into the meeting";
+    const unsure = "Teams does not say who is there: check in the meeting";
     if (staffAt >= joined) return { state: "joined", title: "Tapped Join", more: `At ${clock(at, joined)}. Staff went in at ${clock(at, staffAt)}. ${unsure}` };
     return waiting(joined, (waited) => (waited ? `Tapped Join ${minutes(waited)} ago` : "Tapped Join just now"), unsure);
   }

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from werkzeug.serving import make_server
 from connector import bootstrap, clock, messages, settings, tenants
 from connector.adapters import acs
 from connector.adapters.tables import Row, Tables, Write
-from connector.messages import dispatch, lease, ledger
+from connector.messages import brakes, dispatch, lease, ledger
 from connector.messages.send import Desk
 from connector.messages.triggers import desk
 from connector.regions import Region
@@ -37,6 +37,7 @@ from connector.tenants import (
     Department,
     MessageSettings,
     SenderInput,
+    TenantScope,
 )
 from sandbox import acs as stand_in
 from sandbox import acs_email
@@ -301,3 +302,8 @@ def _private_key() -> str:
     private = ec.generate_private_key(ec.SECP384R1())
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return private.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+def hold(scope: TenantScope, connection: Connection, kind: str, rule: brakes.Rule, now: datetime) -> None:
+    """As the brakes do by themselves: a kind, or `all`, waits for an admin's release."""
+    brakes.change(scope, connection, now, lambda state: replace(state, held={**state.held, kind: rule}))

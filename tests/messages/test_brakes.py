@@ -16,7 +16,7 @@ from connector.messages import brakes, limits, stops, volume
 from connector.messages.ledger import TABLE
 from connector.tenants import ConnectionPatch, Department, Sender
 from sandbox.cerner import appointments
-from tests.messages.conftest import ACTOR, Stage
+from tests.messages.conftest import ACTOR, Stage, hold
 
 NUMBER = Sender(id="ab12", kind="phone_number", value="+18005550100", label="Main")
 NAME = Sender(id="ab13", kind="alphanumeric", value="Nordlys", label="Main")
@@ -137,7 +137,7 @@ def test_what_another_process_stops_is_stopped_before_the_next_claim(stage: Stag
     elif what == "off":
         brakes.note_off(other, connection, now)
     else:
-        brakes.hold(other, connection, "confirmation", "held_volume", now)
+        hold(other, connection, "confirmation", "held_volume", now)
     stage.run("send", hint)
     assert len(stage.outbox) == 1 and stage.status() == {"sent": 1, "planned": 1}
 

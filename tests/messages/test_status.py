@@ -10,13 +10,12 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from connector import logs, messages, tenants
-from connector.messages import brakes
 from connector.messages.status import watch
 from connector.portal.api import OPERATIONS
 from connector.portal.api.openapi import document
 from connector.tenants import ConnectionPatch
 from tests.messages.asking import admin_cookie, ask, functions, text_of
-from tests.messages.conftest import ACTOR, Stage
+from tests.messages.conftest import ACTOR, Stage, hold
 
 
 def now(stage: Stage) -> messages.MessageStatus:
@@ -57,7 +56,7 @@ def test_what_is_held_is_no_late_queue(stage: Stage, monkeypatch: pytest.MonkeyP
     stage.discover()
     stage.world.advance(timedelta(minutes=20))
     assert events(stage, monkeypatch)["messages.alarm_late"]["due"] == 1
-    brakes.hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
+    hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
     seen = now(stage)
     assert (seen.due, seen.held, seen.queue_age_seconds) == (0, 1, 0)
     assert [(hold.kind, hold.rule) for hold in seen.holds] == [("confirmation", "held_volume")]
@@ -82,7 +81,7 @@ def test_forecast_counts_by_hour_kind_and_rule(staged: Any) -> None:
     for patient in range(3):
         stage.book(patient, in_minutes=300)
     stage.discover()
-    brakes.hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
+    hold(stage.scope, stage.connection, "confirmation", "held_volume", stage.world.now())
     found = messages.connection_forecast(stage.scope, stage.connection, stage.world.now())
     assert [(one.kind, one.rule, one.count) for one in found.entries] == [
         ("confirmation", "held_volume", 3),
@@ -117,7 +116,7 @@ def test_brakes_by_api(stage: Stage) -> None:
     one = {"connection": stage.connection_id}
     assert json.loads(text_of(ask(stage, "api_messages_pause", "POST", **one)))["paused"] is True
     assert json.loads(text_of(ask(stage, "api_messages_resume", "POST", **one)))["paused"] is False
-    brakes.hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
+    hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
     assert (
         json.loads(text_of(ask(stage, "api_messages_release", "POST", body={"kind": "change"}, **one)))["holds"] == []
     )
@@ -134,7 +133,7 @@ def test_brakes_leave_who_and_why_in_the_history(stage: Stage) -> None:
     ask(stage, "api_messages_resume", "POST", **one)
     ask(stage, "api_sender_pause", "POST", body={"reason": "carrier asks"}, sender=sender)
     ask(stage, "api_sender_resume", "POST", sender=sender)
-    brakes.hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
+    hold(stage.scope, stage.connection, "change", "held_volume", stage.world.now())
     ask(stage, "api_messages_release", "POST", body={"kind": "change", "reason": "migration"}, **one)
     ask(stage, "api_sender_opt_outs", "POST", body={"number": "+13125552348"}, sender=sender)
     changes = [
@@ -239,7 +238,7 @@ def test_brakes_by_page(stage: Stage) -> None:
     for do, paused in (("pause", True), ("resume", False)):
         assert ask(stage, "portal_messages", "POST", form={"do": do}, **one).status_code == 303
         assert now(stage).paused is paused
-    brakes.hold(stage.scope, stage.connection, "all", "held_restored", stage.world.now())
+    hold(stage.scope, stage.connection, "all", "held_restored", stage.world.now())
     page = text_of(ask(stage, "portal_messages", **one))
     assert "Release and send" in page and "Forget what is due" in page
     ask(stage, "portal_messages", "POST", form={"do": "release", "kind": "all", "forget": "1"}, **one)

@@ -151,7 +151,7 @@ def test_a_board_left_open_reads_the_schedule_again_and_says_when_it_is_not_up_t
     assert page.evaluate("document.activeElement.textContent") == "Open"
     with live.down("cerner"):
         later(6)
-        expect(stale).to_contain_text("The schedule can not be read now")
+        expect(stale).to_contain_text("The schedule cannot be read now")
     page.context.route("**/board", lambda route: route.abort())
     later(1)
     expect(stale).to_contain_text("No connection since")
