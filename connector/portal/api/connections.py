@@ -135,6 +135,9 @@ def _persona(call: Call) -> Persona:
     found: dict[str, Persona] = {name: name for name in get_args(Persona)}
     if call.param("persona") not in found:
         raise RefusedError(
-            "connection.unknown_persona", "The personas are provider, patient and system.", status=404, title="Not found"
+            "connection.unknown_persona",
+            "The personas are provider, patient and system.",
+            status=404,
+            title="Not found",
         )
     return found[call.param("persona")]
