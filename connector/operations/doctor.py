@@ -85,7 +85,7 @@ def _app(services: Services, http: OutgoingHttp) -> Iterator[Finding]:
     """The deployed app, at its public address."""
     url = services.settings.public_url
     yield _answers(http, "CONNECTOR_PUBLIC_URL, /health", f"{url}/health", status=200)
-    refresh = "Operator: it has not read the present values. Run infra/hooks/keys.sh, and look again in a minute."
+    refresh = "Operator: it has not read the present values. Run azd hooks run postprovision, look again in a minute."
     try:
         published = http.request("GET", f"{url}/.well-known/jwks.json").json()
     except ConnectorError as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
 from connector import logs, settings
 from connector.checks import microsoft
@@ -94,6 +95,26 @@ def test_modules_are_given_what_they_ask_for() -> None:
 def test_parameters_come_from_the_environment() -> None:
     listed = re.findall(r"^param (\w+) = ", (INFRA / "main.bicepparam").read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(FILES["main.bicep"].declared("param"))
+
+
+def test_hooks_and_the_guide_use_names_that_a_deployment_has() -> None:
+    outputs = set(FILES["main.bicep"].declared("output"))
+    given = set(re.findall(r"readEnvironmentVariable\('(\w+)'", (INFRA / "main.bicepparam").read_text("utf-8")))
+    wanted = "".join(path.read_text("utf-8") for path in sorted((INFRA / "hooks").iterdir()))
+    assert set(re.findall(r"\$\{(\w+):\?", wanted)) <= outputs | given
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert set(re.findall(r"\$(CONNECTOR_\w+)", guide)) <= outputs | given
+    by_azd = {"AZURE_ENV_NAME", "AZURE_PRINCIPAL_ID", "CONNECTOR_LOGS_CLEANED"}
+    assert given - by_azd == {name for name in given if re.search(rf"\b{name}\b", guide)} - by_azd
+    hooks = yaml.safe_load((ROOT / "azure.yaml").read_text("utf-8"))["hooks"]
+    assert set(re.findall(r"azd hooks run (\w+)", guide)) <= set(hooks)
+
+
+def test_the_guide_names_lines_that_the_app_writes() -> None:
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:messages|queues|request|checks|vault)\.[a-z_]+)`", guide))
+    assert named
+    assert [name for name in sorted(named) if f'"{name}"' not in _all_sources()] == []
 
 
 def app_settings() -> set[str]:

@@ -111,7 +111,8 @@ def test_a_key_that_does_not_serve_says_why_and_who_can_mend_it(
 
 
 @pytest.mark.parametrize(("status", "mend"), [
-    (502, "the app's identity has no role on the key"), (503, "does not answer the app"), (200, "infra/hooks/keys.sh"),
+    (502, "the app's identity has no role on the key"), (503, "does not answer the app"),
+    (200, "azd hooks run postprovision"),
 ])  # fmt: skip
 def test_what_the_app_itself_may_do_is_seen_from_outside(stamp: Stamp, status: int, mend: str) -> None:
     stamp.answers = {"keys": []}, status
