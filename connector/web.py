@@ -30,6 +30,8 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
     "Permissions-Policy": "geolocation=(), payment=(), usb=()",
 }
+_MICROSOFT = frozenset({"entra", "graph", "sms", "email", "numbers"})
+"""How codes of errors begin that came from Microsoft; all others that a vendor gave are the EHR's."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _LANGUAGE = "language"
 """Cookie: the language that the reader chose."""
@@ -314,6 +316,7 @@ def _shown(error: Exception) -> dict[str, Any]:
         logs.failure("request.error", error, reference=reference)
     shown: dict[str, Any] = {
         "reference": reference,
+        "vendor": "Microsoft" if getattr(error, "code", "").partition(".")[0] in _MICROSOFT else "EHR",
         "vendor_code": getattr(error, "vendor_code", None),
         "vendor_reference": getattr(error, "vendor_reference", None),
         "vendor_link": getattr(error, "vendor_link", None),

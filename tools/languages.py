@@ -24,7 +24,8 @@ CONNECTOR = ROOT / "connector"
 PATIENT = ("templates/patient*.html", "templates/stop.html", "visits/patient*.py", "flood.py", "join_link.py",
            "messages/routes.py", "messages/lost_link.py")
 BOTH = ("web.py", "templates/base.html")
-SPOKEN = ("checks/texts_*.py", "checks/finding.py", "messages/health.py", "numbers/*.py", "tenants/*.py")
+SPOKEN = ("adapters/entra.py", "checks/texts_*.py", "checks/finding.py", "messages/health.py", "numbers/*.py",
+          "tenants/*.py")
 """Whose sentences pages show without a mark at each: refusals, faults and findings. Every constant that is a sentence
 (of two words or more) is one, but for docstrings; and the first argument of `Named`, a title."""
 _SENTENCE = re.compile(r"(?=.*[a-z]{2})[^\s\\]+( [^\s\\]+)+")

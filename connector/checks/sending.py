@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from connector import tenants
 from connector.checks.models import Check, found
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, PermanentError
 from connector.tenants import Connection, Sender, TenantScope
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
+_MANAGED = ".azurecomm.net"
+"""Domains that Azure lends out for trying, with 10 messages an hour (Communication Services, "Service limits")."""
+
 
 def check_sending(services: Services, scope: TenantScope, connection: Connection) -> list[Check]:
-    """One request to Azure, for a number."""
+    """Two requests to Azure, for a number and for e-mail."""
     served = services.settings.region(scope.region)
     ready = bool(served.communication_endpoint)
     made = [
@@ -53,7 +57,17 @@ def _owned(services: Services, scope: TenantScope, sender: Sender) -> Check:
 
 
 def _email(services: Services, scope: TenantScope, connection: Connection) -> Check:
+    """Asks Azure how far a message is that there never was: whoever is let in is told that there is none."""
     if "email" not in connection.messages.channels:
         return found("email.sender", "unused")
     mailer = services.email(scope.region)
-    return found("email.sender", "missing") if mailer is None else found("email.sender", "ready", address=mailer.sender)
+    if mailer is None:
+        return found("email.sender", "missing")
+    try:
+        mailer.progress(str(uuid.uuid4()))
+    except PermanentError:
+        return found("email.sender", "refused")
+    except ConnectorError:
+        return found("email.sender", "unanswered")
+    managed = mailer.sender.lower().endswith(_MANAGED)
+    return found("email.sender", "managed" if managed else "ready", address=mailer.sender)

@@ -54,7 +54,19 @@ SENDING: dict[str, Named] = {
         "not_asked": NOT_ASKED,
     }),
     "email.sender": Named("E-mail", {
-        "ready": Finding("pass", "", "E-mail comes from %(address)s."),
+        "ready": Finding(
+            "pass", "", "E-mail comes from %(address)s, and Azure lets this service send. Whether its domain is "
+            "verified shows with the first message.",
+        ),
+        "managed": Finding(
+            "warn", "operator", "E-mail comes from %(address)s, a domain that Azure lends for trying: 10 messages an "
+            "hour.", "Link a verified domain of your own.",
+        ),
+        "refused": Finding(
+            "fail", "operator", "Azure does not let this service send e-mail.",
+            "Compare its access with the Azure resource.",
+        ),
+        "unanswered": Finding("warn", "", "Azure did not answer.", "Check again in some minutes."),
         "unused": Finding("pass", "", "This connection sends no e-mail."),
         "missing": Finding(
             "fail", "operator", "This connection is to send e-mail, but the service has no sender address in your "

@@ -17,6 +17,7 @@ from connector.errors import RefusedError
 from connector.languages import N_
 from connector.portal import forms
 from connector.portal.entrance import Route, Visit
+from connector.portal.message_rules import words_of
 from connector.portal.settings import meanwhile
 from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
 
@@ -130,6 +131,7 @@ def _page(
         note=note,
         errors=errors or {},
         **meanwhile(visit, found.value.id, status),
+        words_of=words_of,
         lasted=lambda seconds: str(timedelta(seconds=seconds)),
     )
 

@@ -100,3 +100,10 @@ def test_e_mail_and_live_status(new_tenant: Callable[..., Tenant], world: World)
     assert ask(new_tenant(**resource(world)), messages=both)["email.sender"].finding == "missing"
     ready = new_tenant(**resource(world), AMERICAS_EMAIL_SENDER="visits@americas.mail.example")
     assert ask(ready, messages=both)["email.sender"].values == {"address": "visits@americas.mail.example"}
+    world.add_fault("acs", "500", 1)
+    assert ask(ready, messages=both)["email.sender"].finding == "unanswered"
+    lent = new_tenant(**resource(world), AMERICAS_EMAIL_SENDER="DoNotReply@0c3e5a7b.azurecomm.net")
+    assert ask(lent, messages=both)["email.sender"].state == "warn"
+    stranger = resource(world) | {"AMERICAS_COMMUNICATION_KEY": ACS_KEYS["emea"]}
+    refused = ask(new_tenant(**stranger, AMERICAS_EMAIL_SENDER="visits@americas.mail.example"), messages=both)
+    assert (refused["email.sender"].finding, refused["email.sender"].who) == ("refused", "operator")

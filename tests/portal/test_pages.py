@@ -1,6 +1,7 @@
 """The portal's pages and every address that is none, through the running app."""
 
 from dataclasses import replace
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
@@ -87,3 +88,14 @@ def test_home_health_and_keys_say_nothing_of_tenants(live: Live, browser: Browse
     assert {"kty", "crv", "x", "y", "kid", "alg", "use"} == set(key)
     for path in "/", "/health", "/.well-known/jwks.json":
         assert HARBOR.tid not in browser.get(path).text
+
+
+def test_a_refusal_of_microsofts_is_not_called_the_ehrs_and_leads_back(live: Live, browser: Browser) -> None:
+    browser.sign_in(ADMIN.oid)
+    begun = browser.get("/portal/signin?why=other")
+    state = parse_qs(urlsplit(begun.headers["Location"]).query)["state"][0]
+    denied = {"error": "access_denied", "error_description": "AADSTS65004: declined", "state": state}
+    page = browser.get(f"/portal/callback?{urlencode(denied)}")
+    assert page.status_code == 403
+    assert "Microsoft code" in page.text and "AADSTS65004" in page.text and "EHR" not in page.text.partition("<main")[2]
+    assert 'href="/portal"' in page.text.partition("<main")[2]
