@@ -1,6 +1,7 @@
 """The set-up, step by step: FHIR base URLs, SMS, links between the two, integration records.
 
-Nothing is kept of the wizard itself: where somebody left off shows in what is configured.
+Where somebody left off shows in what is configured, and is remembered by the browser: whoever goes on without SMS, or
+adds one more address, comes back to just that page. A number that is under way is followed first.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import azure.functions as func
 from pydantic import ValidationError
 
-from connector import checks, clock, messages, tenants
+from connector import checks, clock, messages, numbers, tenants, web
 from connector.checks import Check
 from connector.errors import RefusedError
 from connector.languages import N_
@@ -29,13 +30,30 @@ _LATER = frozenset({"fhir.locations", "fhir.schedule"})
 _FIELD_OF = {"patient.base": "patient_fhir_base_url", "environment": "environment"}
 _TYPED = ("fhir_base_url", "environment", "clinic_name", "contact_phone", "name", "patient_fhir_base_url")
 _ENVIRONMENTS = ("test", "production")
+_STEPS = ("urls", "sms", "link", "finish")
+_SEEN, _REMEMBERED_S = "setup", 90 * 24 * 3600
+"""Cookie: the step that was open last."""
 
 
 def resume(visit: Visit) -> func.HttpResponse:
-    """The first step that is not done."""
-    found = [one.value for one in tenants.connections(visit.scope)]
-    open_steps = [step for step in ("urls", "sms", "link") if step not in done(found, tenants.senders(visit.scope))]
-    return visit.go(f"/portal/setup/{open_steps[0] if open_steps else 'finish'}")
+    """The step that this browser saw last; a colleague's, the first that is not done."""
+    under_way = next((one for one in numbers.operations(visit.scope) if not one.over), None)
+    if under_way:
+        return visit.go(f"/portal/numbers/orders/{under_way.id}")
+    present = [one.value for one in tenants.connections(visit.scope)]
+    steps = [step for step in _STEPS if step not in done(present, tenants.senders(visit.scope))]
+    seen = web.read_cookie(visit.request, _SEEN)
+    return visit.go(f"/portal/setup/{seen if present and seen in _STEPS else steps[0]}")
+
+
+def _step(
+    visit: Visit, template: str, present: list[Connection], senders: list[Sender], **shown: Any
+) -> func.HttpResponse:
+    """The page of a step, which this browser remembers."""
+    step = template.removeprefix("portal/setup_").removesuffix(".html")
+    seen = web.cookie(_SEEN, step, max_age_s=_REMEMBERED_S, path="/portal")
+    shown = {"step": step, "done": done(present, senders), "senders": senders, **shown}
+    return visit.page(template, cookies=(seen,), **shown)
 
 
 def done(connections: list[Connection], senders: list[Sender]) -> set[str]:
@@ -122,11 +140,12 @@ def _urls(
     fresh = {name: "" for name in _TYPED}
     if first:
         fresh |= {"clinic_name": first.clinic_name, "contact_phone": first.contact_phone}
-    return visit.page(
+    return _step(
+        visit,
         "portal/setup_urls.html",
+        present,
+        tenants.senders(visit.scope),
         status=status,
-        step="urls",
-        done=done(present, tenants.senders(visit.scope)),
         connections=present,
         added=next((one for one in present if one.id == visit.asked("added")), None),
         typed=typed or fresh,
@@ -159,16 +178,16 @@ def sms(visit: Visit) -> func.HttpResponse:
 def _sms(visit: Visit, status: int = 200, errors: Mapping[str, str] | None = None) -> func.HttpResponse:
     present, senders = [one.value for one in tenants.connections(visit.scope)], tenants.senders(visit.scope)
     consents = tenants.consent_state(visit.scope)
-    return visit.page(
+    return _step(
+        visit,
         "portal/setup_sms.html",
+        present,
+        senders,
         status=status,
-        step="sms",
-        done=done(present, senders),
         consents=consents,
         people=people.names(visit, [consent.by for consent in consents.given]),
         consented=bool(visit.asked("consented")),
         withdrawn=bool(visit.asked("withdrawn")),
-        senders=senders,
         linked={one.sender_id for one in present},
         typed=visit.fields,
         errors=errors or {},
@@ -213,14 +232,14 @@ def link(visit: Visit) -> func.HttpResponse:
 
 
 def _link(visit: Visit, *, status: int = 200, errors: Mapping[str, str] | None = None) -> func.HttpResponse:
-    present, senders = tenants.connections(visit.scope), tenants.senders(visit.scope)
-    return visit.page(
+    present = tenants.connections(visit.scope)
+    return _step(
+        visit,
         "portal/setup_link.html",
+        [one.value for one in present],
+        tenants.senders(visit.scope),
         status=status,
-        step="link",
-        done=done([one.value for one in present], senders),
         connections=present,
-        senders=senders,
         typed=visit.fields,
         errors=errors or {},
     )
@@ -229,13 +248,10 @@ def _link(visit: Visit, *, status: int = 200, errors: Mapping[str, str] | None =
 def finish(visit: Visit) -> func.HttpResponse:
     """Review: what Cerner needs to be told, and what is still to do."""
     present = [one.value for one in tenants.connections(visit.scope)]
-    senders = {sender.id: sender for sender in tenants.senders(visit.scope)}
-    return visit.page(
-        "portal/setup_finish.html",
-        step="finish",
-        done=done(present, list(senders.values())),
-        shown=[_reviewed(visit, one, senders.get(one.sender_id or "")) for one in present],
-    )
+    senders = tenants.senders(visit.scope)
+    by_id = {sender.id: sender for sender in senders}
+    shown = [_reviewed(visit, one, by_id.get(one.sender_id or "")) for one in present]
+    return _step(visit, "portal/setup_finish.html", present, senders, shown=shown)
 
 
 def _reviewed(visit: Visit, one: Connection, sender: Sender | None) -> dict[str, Any]:

@@ -164,7 +164,11 @@ def test_what_others_have_to_do_first_does_not_stop_an_address(
     assert done.status_code == 303
     again = send(typist, "/portal/setup/urls", fhir_base_url=base, do="add", **PUBLIC)
     assert again.status_code in (409, 422) and "already" in wrong(again)["fhir_base_url"]
-    assert typist.get("/portal/setup").headers["Location"] == f"{live.app}/portal/setup/sms"
+    assert typist.get("/portal/setup").headers["Location"] == f"{live.app}/portal/setup/urls", "the page seen last"
+    typist.get("/portal/setup/finish")  # without SMS
+    assert typist.get("/portal/setup").headers["Location"] == f"{live.app}/portal/setup/finish"
+    colleague = admin_of(live, hospital)
+    assert colleague.get("/portal/setup").headers["Location"] == f"{live.app}/portal/setup/sms", "what is not done"
 
 
 # numbers
