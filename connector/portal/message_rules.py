@@ -30,7 +30,7 @@ RULES: dict[str, Words] = {
     "stale": (N_("It was too late for this reminder"), "", ""),
     "not_booked": (N_("The appointment is not booked, only proposed or already done"), "", ""),
     "not_video": (
-        N_("The appointment is no video visit any more"), "you",
+        N_("The appointment is no longer a video visit"), "you",
         N_("If it is one, add its type under Video visits.")),
     "no_department": (
         N_("Its location belongs to none of your departments"), "you", N_("Add the location under Departments.")),
@@ -74,6 +74,7 @@ RULES: dict[str, Words] = {
     "opted_out": (
         N_("The person said STOP"), "clinic",
         N_("Call instead. Only the person can take it back, by the answer START.")),
+    "link_revoked": (N_("Staff revoked the link at that moment: it is sent with the new one"), "", ""),
     # limits
     "email_rate": (N_("The mail service is busy: it is sent as soon as it may be"), "", ""),
     "country_not_reached": (
