@@ -181,7 +181,7 @@ def test_nothing_is_left_of_a_deleted_tenant_and_everything_of_the_others(storag
 def test_an_operator_opens_storage_as_the_person_who_is_signed_in() -> None:
     from azure.identity import AzureCliCredential
 
-    from connector.adapters.identity import storage_credential
+    from connector.adapters.identity import credential
 
     served = settings.RegionSettings(Region.EMEA, None, "t", "q", "c", None, None, storage_credential="azurecli")
-    assert isinstance(storage_credential(served), AzureCliCredential)
+    assert isinstance(credential(served), AzureCliCredential)
