@@ -14,7 +14,7 @@ from pathlib import Path
 
 from connector import bootstrap, logs, settings
 from connector.errors import ConnectorError, RefusedError
-from connector.operations import backup, doctor, erase, keys, stamp
+from connector.operations import backup, doctor, erase, keys, ownership, stamp
 from connector.operations.doctor import Finding
 from connector.tenants import connections
 from connector.visits import purge_sessions, purge_visits
@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     erased = command("erase", _erase, "delete every row of one visit; asks for the appointment id")
     erased.add_argument("connection")
     erased.add_argument("--although-live", action="store_true", help="although the next scan would find it again")
+    owned = command("own-number", _own_number, "let only this tenant send from a number that you bought for it")
+    owned.add_argument("number")
+    owned.add_argument("tenant")
     command("delete-tenant", _delete_tenant, "delete every row of a tenant").add_argument("tenant")
     return parser
 
@@ -127,6 +130,15 @@ def _erase(services: bootstrap.Services, chosen: argparse.Namespace) -> int:
     count = erase.visit(services, chosen.connection, appointment_id, although_live=chosen.although_live)
     _say(f"{count} rows deleted" if count else "Nothing is stored of this visit: is the connection the right one?")
     return 0
+
+
+def _own_number(services: bootstrap.Services, chosen: argparse.Namespace) -> bool:
+    others = ownership.own_number(services, chosen.number, chosen.tenant.lower())
+    for other in others:
+        _say(f"WRONG tenant {other} has added this number before: its administrator has to remove it")
+    if not others:
+        _say("Nobody else has it, or can add it.")
+    return bool(others)
 
 
 def _delete_tenant(services: bootstrap.Services, chosen: argparse.Namespace) -> int:

@@ -12,12 +12,15 @@ from connector.errors import RefusedError
 from connector.keys import NotOpened
 from connector.launch import SESSIONS
 from connector.messages import brakes, limits, optouts
-from connector.operations import backup, erase, keys
+from connector.operations import backup, erase, keys, ownership
 from connector.regions import Region
 from connector.tenants import (
     CredentialInput,
+    SenderInput,
     TenantScope,
+    add_sender,
     connection,
+    forget_number,
     own_credential,
     set_credential,
 )
@@ -75,6 +78,26 @@ def test_after_a_re_key_the_older_wrapping_key_is_needed_no_more(storage: Azurit
     assert keys.wrapped(scope.tables, services.settings.wrapping_keys) == {"lost": 4}
     with pytest.raises(NotOpened):
         scope.index("visit", "a", "1")
+
+
+# numbers
+
+
+def test_a_number_that_the_operator_bought_sends_in_one_hospitals_name(azurite: Azurite) -> None:
+    owner, other, number = stamp.tenant_id(), stamp.tenant_id(), "+12245550163"
+    services = stamp.build(azurite, owner, other)
+    mine, theirs = (services.directory.pin(one, Region.AMERICAS) for one in (owner, other))
+    typed = SenderInput(kind="phone_number", value=number, label="Main")
+    assert ownership.own_number(services, number, owner) == []
+    with pytest.raises(RefusedError) as refused:
+        add_sender(theirs, typed, stamp.ACTOR)
+    assert refused.value.code == "sender.taken"
+    add_sender(mine, typed, stamp.ACTOR)
+    assert ownership.own_number(services, number, other) == [owner], "added before: the operator is told"
+    for wrong, tenant in ("2245550163", owner), (number, stamp.tenant_id()):
+        with pytest.raises(RefusedError):
+            ownership.own_number(services, wrong, tenant)
+    forget_number(mine, number)
 
 
 # backup
