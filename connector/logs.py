@@ -10,6 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from connector.errors import ConnectorError
 
 _logger = logging.getLogger("connector")
 _NOISY = ("azure", "msal", "asyncio", "PIL")
@@ -30,6 +34,19 @@ def failure(name: str, error: BaseException, **fields: str | int | float | bool 
     frames = "<".join(f"{frame.name}:{frame.lineno}" for frame in reversed(last))
     at = frames.replace("<", "-").replace(">", "")[:160]
     event(name, level=logging.ERROR, error=type(error).__name__, at=at, **fields)
+
+
+@contextmanager
+def contained(
+    name: str, *, tenant: str | None = None, connection: str | None = None, region: str | None = None
+) -> Iterator[None]:
+    """Work for one of many, in a run for all of them: whatever goes wrong is logged, and the others have their turn."""
+    try:
+        yield
+    except ConnectorError as error:
+        event(name, code=error.code, tenant=tenant, connection=connection, region=region)
+    except Exception as error:
+        failure(name, error, tenant=tenant, connection=connection, region=region)
 
 
 def _safe(value: str | int | float | bool) -> str:

@@ -12,7 +12,6 @@ import azure.functions as func
 
 from connector import logs
 from connector.adapters import acs_events
-from connector.errors import ConnectorError
 from connector.messages import inbound, receipts
 from connector.regions import Region
 from connector.tenants import recent_connections
@@ -28,14 +27,11 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
     @bp.timer_trigger(arg_name="timer", schedule="15 */5 * * * *")
     def messages_receipts(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            for connection in recent_connections(scope).values():
-                try:
-                    counts = receipts.look(services(), scope, connection)
-                except ConnectorError as error:
-                    logs.event("messages.receipts_failed", connection=connection.id, code=error.code)
-                    continue
-                if counts:
-                    logs.event("messages.receipts", connection=connection.id, **counts)
+            with logs.contained("messages.receipts_failed", tenant=scope.tenant_id):
+                for connection in recent_connections(scope).values():
+                    with logs.contained("messages.receipts_failed", connection=connection.id):
+                        if counts := receipts.look(services(), scope, connection):
+                            logs.event("messages.receipts", connection=connection.id, **counts)
 
     if Region.AMERICAS in regions:
 

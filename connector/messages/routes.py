@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from connector import clock, flood, logs, web
-from connector.errors import ConnectorError, PermanentError, RefusedError
+from connector.errors import PermanentError, RefusedError
 from connector.join_link import connection_of, open_join_link, scope_of, wrong_link
 from connector.keys import JoinToken, NotOpened
 from connector.languages import N_
@@ -53,16 +53,12 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.timer_trigger(arg_name="timer", schedule="45 */5 * * * *")
     def messages_watch(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            try:
+            with logs.contained("messages.watch_failed", tenant=scope.tenant_id):
                 _watch(scope, clock.now())
-            except ConnectorError as error:
-                logs.event("messages.watch_failed", tenant=scope.tenant_id, code=error.code)
         for region, queues in services().storage.queues.items():
-            try:
+            with logs.contained("messages.watch_failed", region=region):
                 for queue, count in queues.poisoned().items():
                     logs.event("queues.alarm_poisoned", queue=queue, count=count)
-            except ConnectorError as error:
-                logs.event("messages.watch_failed", region=region, code=error.code)
 
     return bp
 

@@ -45,7 +45,7 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.timer_trigger(arg_name="timer", schedule="0 */5 * * * *")
     def messages_discover(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            with _alone("messages.discover_failed", scope):
+            with logs.contained("messages.discover_failed", tenant=scope.tenant_id):
                 hints = discover.request_scans(scope, clock.now())
                 logs.event("messages.scans_requested", tenant=scope.tenant_id, hints=hints)
 
@@ -55,7 +55,7 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
         run, scopes = dispatcher.run(), services().directory.scopes()
         first = clock.now().minute % max(1, len(scopes))  # who comes first changes: names share one rate
         for scope in scopes[first:] + scopes[:first]:
-            with _alone("messages.dispatch_failed", scope):
+            with logs.contained("messages.dispatch_failed", tenant=scope.tenant_id):
                 released = run.release(scope, clock.now())
                 logs.event("messages.released", tenant=scope.tenant_id, count=released)
 
@@ -63,9 +63,10 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.timer_trigger(arg_name="timer", schedule="30 * * * * *")
     def messages_sweep(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            for chosen in recent_connections(scope, TIMER_S).values():
-                with _alone("messages.sweep_failed", scope, chosen.id):
-                    sweep.sweep(scope, chosen.id, partial(desk, services(), scope, chosen))
+            with logs.contained("messages.sweep_failed", tenant=scope.tenant_id):
+                for chosen in recent_connections(scope, TIMER_S).values():
+                    with logs.contained("messages.sweep_failed", tenant=scope.tenant_id, connection=chosen.id):
+                        sweep.sweep(scope, chosen.id, partial(desk, services(), scope, chosen))
 
 
 def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> None:
@@ -152,14 +153,3 @@ def _logged(name: str, scope: TenantScope, connection_id: str | None = None) -> 
     except ConnectorError as error:
         logs.event(name, tenant=scope.tenant_id, connection=connection_id, code=error.code)
         raise
-
-
-@contextmanager
-def _alone(name: str, scope: TenantScope, connection_id: str | None = None) -> Iterator[None]:
-    """One tenant's trouble must not keep the others waiting; the next run tries again."""
-    try:
-        yield
-    except ConnectorError as error:
-        logs.event(name, tenant=scope.tenant_id, connection=connection_id, code=error.code)
-    except Exception as error:
-        logs.failure(name, error, tenant=scope.tenant_id, connection=connection_id)

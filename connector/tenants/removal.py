@@ -17,7 +17,6 @@ from pydantic import BaseModel
 
 from connector import clock, logs
 from connector.adapters.tables import TRANSACTION_LIMIT, Row, RowChanged, Write
-from connector.errors import ConnectorError
 from connector.tenants.audit import Actor, audit_write, purge_history
 from connector.tenants.rules import claimed_bases
 from connector.tenants.scope import CONFIGURATION, Directory, TenantScope
@@ -126,12 +125,9 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         """Finish deletions; drop what the history has kept for long enough. Also of tenants off the list."""
         until = time.monotonic() + RUN_S
         for scope in services().directory.every_scope():
-            try:
+            with logs.contained("tenants.upkeep_failed", tenant=scope.tenant_id):
                 finished = finish_deletions(services().directory, scope, until=until)
                 purged = purge_history(scope)
-            except ConnectorError as error:
-                logs.event("tenants.upkeep_failed", tenant=scope.tenant_id, code=error.code)
-                continue
-            logs.event("tenants.upkeep", tenant=scope.tenant_id, count=finished, purged=purged)
+                logs.event("tenants.upkeep", tenant=scope.tenant_id, count=finished, purged=purged)
 
     return bp

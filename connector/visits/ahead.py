@@ -45,14 +45,11 @@ def blueprint(services: Callable[[], Services], regions: Iterable[Region]) -> fu
     @bp.timer_trigger(arg_name="timer", schedule="15 */5 * * * *")
     def visits_ahead(timer: func.TimerRequest) -> None:
         for scope in services().directory.scopes():
-            for found in connections(scope):
-                try:
-                    hints = request(services(), scope, found.value, clock.now())
-                except ConnectorError as error:
-                    logs.event("visits.ahead_failed", connection=found.value.id, code=error.code)
-                    continue
-                if hints:
-                    logs.event("visits.ahead_requested", connection=found.value.id, hints=hints)
+            with logs.contained("visits.ahead_failed", tenant=scope.tenant_id):
+                for found in connections(scope):
+                    with logs.contained("visits.ahead_failed", connection=found.value.id):
+                        if hints := request(services(), scope, found.value, clock.now()):
+                            logs.event("visits.ahead_requested", connection=found.value.id, hints=hints)
 
     for region in regions:
         _add_region(bp, services, region)

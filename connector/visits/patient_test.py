@@ -52,12 +52,12 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         web.require_same_origin(req, services().settings.public_url)
         said = web.json_body(req)
         result = said.get("result") if isinstance(said, dict) else None
-        if result not in RESULTS:
+        if not isinstance(result, str) or result not in RESULTS:
             raise RefusedError("visit.not_a_result", "This is not a result of the device test.", status=422)
         door = doorway(services(), req)
         if door.stage == "early" or door.joinable:
-            old = {"browser": "old"} if str(result).startswith("browser_") else {}
-            seen(door, test=str(result), tested_at=clock.now().isoformat(), **old)
+            old = {"browser": "old"} if result.startswith("browser_") else {}
+            seen(door, test=result, tested_at=clock.now().isoformat(), **old)
             logs.event("visit.device_tested", connection=door.connection.id, visit=door.visit, result=result)
         return web.json_response({"result": result})
 

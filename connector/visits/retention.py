@@ -31,18 +31,14 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.timer_trigger(arg_name="timer", schedule="0 17 * * * *")
     def visits_purge(timer: func.TimerRequest) -> None:
         for scope in services().directory.every_scope():
-            try:
+            with logs.contained("purge.failed", tenant=scope.tenant_id):
                 purge_sessions(scope, scope.tenant_id)  # the portal's
-            except Exception as error:  # whatever is wrong with one, the others are forgotten in time
-                logs.failure("purge.failed", error, tenant=scope.tenant_id)
-            for found in connections(scope):
-                try:
-                    visits = purge_visits(scope, found.value.id)
-                    sessions = purge_sessions(scope, found.value.id)
-                except Exception as error:
-                    logs.failure("purge.failed", error, connection=found.value.id)
-                    continue
-                logs.event("purge.completed", connection=found.value.id, visits=visits, sessions=sessions)
+            with logs.contained("purge.failed", tenant=scope.tenant_id):
+                for found in connections(scope):
+                    with logs.contained("purge.failed", connection=found.value.id):
+                        visits = purge_visits(scope, found.value.id)
+                        sessions = purge_sessions(scope, found.value.id)
+                        logs.event("purge.completed", connection=found.value.id, visits=visits, sessions=sessions)
 
     return bp
 

@@ -41,6 +41,20 @@ def test_unreadable_errors_and_dropped_names_hold_no_values() -> None:
     assert sorted(dropped) == ["Patient.birthDate", "Patient.telecom.value"]
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "2026-11-30T15:00:00Z", "2026-11-24T14:59:59Z",
+                                 "0001-01-01T00:00:00Z"])
+def test_an_end_that_no_visit_has_is_no_end(end: str) -> None:
+    """Its rows would never be forgotten, and what is added to the year 9999 overflows."""
+    value, dropped = parse.appointment(appointment() | {"start": "2026-11-24T15:00:00Z", "end": end}, BASE)
+    assert value.start is not None and value.end is None and dropped == ["Appointment.end"]
+
+
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_a_start_at_the_end_of_time_is_no_start(start: str) -> None:
+    value, dropped = parse.appointment(appointment() | {"start": start}, BASE)
+    assert value.start is None and dropped == ["Appointment.start"]
+
+
 # Cerner's habits
 
 

@@ -1,12 +1,14 @@
 """Operators' commands on the tables: keys wrapped anew, backup and restore, erasing a visit and a tenant."""
 
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import azure.functions as func
 import pytest
 
-from connector import bootstrap, clock, settings
+from connector import bootstrap, clock, messages, settings, visits
 from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError
 from connector.keys import NotOpened
@@ -15,6 +17,7 @@ from connector.messages import brakes, limits, optouts
 from connector.operations import backup, erase, keys, ownership
 from connector.regions import Region
 from connector.tenants import (
+    CONFIGURATION,
     CredentialInput,
     SenderInput,
     TenantScope,
@@ -23,6 +26,7 @@ from connector.tenants import (
     forget_number,
     own_credential,
     set_credential,
+    upkeep_blueprint,
 )
 from connector.visits import visit_key
 from sandbox import stamp as sandbox_stamp
@@ -78,6 +82,44 @@ def test_after_a_re_key_the_older_wrapping_key_is_needed_no_more(storage: Azurit
     assert keys.wrapped(scope.tables, services.settings.wrapping_keys) == {"lost": 4}
     with pytest.raises(NotOpened):
         scope.index("visit", "a", "1")
+
+
+# timers
+
+
+@pytest.mark.parametrize("timer", [
+    "messages_discover", "messages_dispatch", "messages_sweep", "messages_watch", "messages_receipts", "visits_ahead",
+    "visits_purge", "tenants_upkeep"])
+def test_what_is_wrong_with_one_tenant_keeps_no_other_waiting(
+    broken: tuple[bootstrap.Services, list[str]], caplog: pytest.LogCaptureFixture, timer: str
+) -> None:
+    """Both have a row that cannot be read; each is reached although the other fails."""
+    services, tenants = broken
+    made = func.FunctionApp()
+    for blueprint in (
+        messages.blueprint(lambda: services, []), messages.routes_blueprint(lambda: services),
+        messages.events_blueprint(lambda: services, []), visits.ahead_blueprint(lambda: services, []),
+        visits.retention_blueprint(lambda: services), upkeep_blueprint(lambda: services),
+    ):  # fmt: skip
+        made.register_functions(blueprint)
+    with caplog.at_level(logging.INFO, "connector"):
+        next(one for one in made.get_functions() if one.get_function_name() == timer).get_user_function()(None)
+    failed = [line for line in caplog.messages if "failed" in line.split()[0] and " error=V" in line]
+    assert {tenant for tenant in tenants for line in failed if f"tenant={tenant}" in line} == set(tenants)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bootstrap.Services, list[str]]]:
+    """In a storage of its own, for some timers work on a whole region."""
+    with Azurite(tmp_path_factory.mktemp("broken") / "azurite") as storage:
+        tenants = [stamp.tenant_id(), stamp.tenant_id()]
+        services = stamp.build(storage, *tenants, regions=Region.AMERICAS)
+        for tenant in tenants:
+            scope = services.directory.pin(tenant, Region.AMERICAS)
+            for name, more in ("aaaaaaaab", {}), ("aaaaaaaac", {"deleting": "never"}):
+                values = {"schema": 1, "body": "{", **more}
+                scope.tables.insert(CONFIGURATION, Row(tenant, f"connection.{name}", values))
+        yield services, tenants
 
 
 # numbers

@@ -27,6 +27,10 @@ _MRN = ("http://terminology.hl7.org/CodeSystem/v2-0203", "MR")
 _REMINDER = ("http://terminology.hl7.org/CodeSystem/communication-topic", "appointment-reminder")
 _PREFERENCE = "/StructureDefinition/communication-preference"
 
+_YEARS = range(1900, 2200)
+_LONGEST = timedelta(days=1)
+"""Of an appointment."""
+
 _CODING: Shape = {"system": str, "code": str}
 _CONCEPT: Shape = {"coding": [_CODING], "text": str}
 _REFERS: Shape = {"reference": str}
@@ -87,12 +91,16 @@ def appointment(raw: Any, base: str) -> tuple[ehr.Appointment, list[str]]:
         if kind in actors and identity not in actors[kind]:
             first = kind == "Practitioner" and any(code == "PPRF" for _, code in _codes(participant.type))
             actors[kind].insert(0 if first else len(actors[kind]), identity)
+    start, end = _instant(model.start, "Appointment.start", dropped), _instant(model.end, "Appointment.end", dropped)
+    if start and end and not timedelta() <= end - start <= _LONGEST:
+        dropped.append("Appointment.end")  # of a visit that is never over, nothing would be forgotten
+        end = None
     return ehr.Appointment(
         id=model.id,
         version=(model.meta.versionId if model.meta else None) or "",
         status=model.status,
-        start=_instant(model.start, "Appointment.start", dropped),
-        end=_instant(model.end, "Appointment.end", dropped),
+        start=start,
+        end=end,
         patient_ids=tuple(actors["Patient"]),
         practitioner_ids=tuple(actors["Practitioner"]),
         location_ids=tuple(actors["Location"]),
@@ -213,9 +221,10 @@ def _names(concepts: Any) -> Iterable[tuple[str, str]]:
 
 
 def _instant(value: Any, path: str, dropped: list[str]) -> datetime | None:
-    """The model leaves what it cannot convert (a leap second) as text."""
-    if isinstance(value, datetime):
-        return _moment(value)
+    """The model leaves what it cannot convert (a leap second) as text; what is added to the year 9999 overflows."""
+    moment = _moment(value) if isinstance(value, datetime) else None
+    if moment is not None and moment.year in _YEARS:
+        return moment
     if value is not None:
         dropped.append(path)
     return None
