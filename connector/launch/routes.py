@@ -42,7 +42,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
 
     @bp.function_name("launch_patient")
     @bp.route(route="launch/{connection}/patient", methods=["GET"])
-    @web.answers_with_page
+    @web.page_errors("patient", "patient_launch.html")
     def launch_patient(req: func.HttpRequest) -> func.HttpResponse:
         return _begin(services(), req, "patient")
 
@@ -56,9 +56,14 @@ def _add_callback(bp: func.Blueprint, services: Callable[[], Services], name: st
     @bp.route(route=route, methods=["GET"])
     @web.answers_with_page
     def launch_callback(req: func.HttpRequest) -> func.HttpResponse:
-        connection_id = state.connection_of(web.query_one(req, "state") or "")
+        given = web.query_one(req, "state") or ""
+        connection_id = state.connection_of(given)
         scope = services().directory.scope_of_connection(connection_id)
-        return web.page("launch_callback.html", framed_by=connection(scope, connection_id).value.framed_by)
+        found = connection(scope, connection_id).value
+        if state.persona_of(given) == "patient":
+            language = web.language_of(req, "patient")
+            return web.page("patient_launch.html", language=language, framed_by=found.framed_by, code="")
+        return web.page("launch_callback.html", framed_by=found.framed_by)
 
     @bp.function_name(f"{name}_post")
     @bp.route(route=route, methods=["POST"])
@@ -118,7 +123,9 @@ def _authorize(
         _cookie_name(begun.state), begun.secret, max_age_s=state.LIFETIME_S, path=urlsplit(back).path, same_site="None"
     )
     return web.page(
-        "launch.html",
+        "launch.html" if persona == "provider" else "patient_launch.html",
+        language=None if persona == "provider" else web.language_of(req, "patient"),
+        code="",
         cookies=(kept,),
         authorize=uri,
         state=begun.state,

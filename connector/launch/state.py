@@ -42,7 +42,7 @@ class Launch:
 
 
 def begin(scope: TenantScope, connection_id: str, persona: Persona) -> Launch:
-    launch = Launch(f"{connection_id}.{secrets.token_urlsafe(24)}", secret(), persona, secret(), secret())
+    launch = Launch(f"{connection_id}.{persona}.{secrets.token_urlsafe(24)}", secret(), persona, secret(), secret())
     sealed = BearerBox(launch.secret).seal(
         json.dumps([launch.code_verifier, launch.nonce]).encode(), context=launch.state
     )
@@ -94,6 +94,11 @@ def connection_of(state: str) -> str:
     if not dot or not rest or len(state) > 80:
         raise _gone()
     return connection_id
+
+
+def persona_of(state: str) -> Persona:
+    """For whom a page is written before the launch is taken: the row has the last word."""
+    return "patient" if state.split(".")[1:2] == ["patient"] else "provider"
 
 
 def _key(state: str) -> str:

@@ -4,8 +4,33 @@
 const given = new URLSearchParams(location.search);
 history.replaceState(null, "", location.pathname);
 const progress = document.getElementById("progress");
+const failed = document.getElementById("failed");
+
+// A patient's page has its own words, in the patient's language, for whatever goes wrong.
+function showPatient(told) {
+  const help = [...failed.querySelectorAll("[data-code]")];
+  const known = help.some((one) => one.dataset.code === told.code) ? told.code : "";
+  for (const one of help) one.hidden = one.dataset.code !== known;
+  document.getElementById("reference").textContent = told.reference || "";
+  document.getElementById("cause").textContent = [told.detail, told.vendor_code].filter(Boolean).join(" ");
+  progress.hidden = true;
+  failed.hidden = false;
+}
+
+// To the page of the patient's link. It is framed by nobody: inside a portal's frame it opens in a window of its own.
+async function leadOn(session, bearer) {
+  const answer = await fetch(`/visits/${session}/patient`, { headers: { Authorization: "Bearer " + bearer } });
+  const told = await answer.json();
+  if (!answer.ok) return showPatient(told);
+  if (window.top === window) return location.replace(told.location);
+  const onward = document.getElementById("onward");
+  onward.querySelector("a").href = told.location;
+  progress.hidden = true;
+  onward.hidden = false;
+}
 
 function show(title, text, told = {}) {
+  if (failed) return showPatient(told);
   progress.replaceChildren();
   const heading = document.createElement("h1");
   heading.textContent = title;
@@ -49,13 +74,14 @@ async function finish() {
   });
   const told = await answer.json();
   if (!answer.ok) return show(told.title, told.detail, told);
+  if (told.persona === "patient") return leadOn(told.session, told.bearer);
   try {
     sessionStorage.setItem("visit." + told.session, told.bearer);
   } catch {
     return show("This browser keeps nothing for this page", "It forbids pages inside the chart to store data, which "
       + "this one needs until its window is closed. Your IT team can allow it for this address.");
   }
-  location.replace("/visits/" + told.session + (told.persona === "patient" ? "#patient" : ""));
+  location.replace("/visits/" + told.session);
 }
 
 finish().catch(() => show("Please try again", "The connection was interrupted. Open the visit from the chart again."));

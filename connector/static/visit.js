@@ -53,17 +53,7 @@ function say(line, text) {
   line.hidden = false;
 }
 
-// A patient's page is framed by nobody: inside a portal's frame it opens in a window of its own.
-function leadOn(where) {
-  if (window.top === window) return location.replace(where);
-  const link = document.createElement("a");
-  Object.assign(link, { href: where, target: "_blank", rel: "noopener", className: "button primary wide" });
-  link.textContent = "Open your video visit";
-  content.replaceChildren(link);
-}
-
 async function load(query = "") {
-  if (location.hash === "#patient") return leadOn((await (await ask("patient")).json()).location);
   const answer = await ask("page" + query);
   leaveBoard();
   content.innerHTML = await answer.text();

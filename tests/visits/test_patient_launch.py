@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from playwright.sync_api import Browser as Chromium
+from playwright.sync_api import expect
 
 from connector.keys import JoinToken
 from sandbox.cast import HARBOR
 from sandbox.cerner import appointments
 from tests.running import Browser, Live
+from tests.story.pages import _RUN_AXE, _TOO_WIDE, _axe
 
 
 @pytest.fixture
@@ -78,3 +81,32 @@ def test_what_can_not_be_read_is_never_no_visit(live: Live, browser: Browser) ->
     with live.mischief("malformed_entry"):
         live.book("odette", in_minutes=60 * 30, kind="ordinary")
         assert browser.ask("GET", session, "patient").status_code == 502
+
+
+def test_whatever_goes_wrong_is_said_in_the_patients_words_and_language(live: Live, chromium: Chromium) -> None:
+    again = "Ábrala otra vez desde su portal del paciente"
+    context = chromium.new_context(locale="es-MX", viewport={"width": 320, "height": 640}, bypass_csp=True,
+                                   ignore_https_errors=True)
+    page = context.new_page()
+
+    def fails(url: str, words: str) -> None:
+        page.goto(url)
+        expect(page.get_by_role("heading")).to_have_text("Su visita no se abre en este momento")
+        expect(page.locator("[data-code]:visible")).to_have_count(1)
+        expect(page.get_by_text(words)).to_be_visible()
+        expect(page.locator("#reference")).not_to_be_empty()
+        assert page.locator("html").get_attribute("lang") == "es" and page.evaluate(_TOO_WIDE) <= 0
+        page.evaluate(_axe())
+        assert page.evaluate(_RUN_AXE) == []
+
+    live.book("suri", in_minutes=1)
+    url = live.launch_url(persona="patient", patient="suri")
+    fails(url.replace("launch=", "lunch="), again)
+    page.get_by_text("Para su clínica").click()
+    expect(page.get_by_text("The EHR sent no launch code.")).to_be_visible()
+    fails(f"{live.app}/launch/callback?state={live.connection_id()}.patient.x&code=y", again)
+    with live.mischief("patient_proxy"), live.mischief("token_without_patient"):
+        fails(url, "Su portal del paciente no indicó de quién es la visita.")
+    page.goto(live.launch_url(persona="patient", patient="suri"))
+    page.wait_for_url("**/j/*")
+    context.close()
