@@ -45,6 +45,8 @@ def examine(services: Services, *, ca_bundle: str | None = None) -> Iterator[Fin
         name = f"{served.region.upper()}_COMMUNICATION_ENDPOINT"
         if served.communication_endpoint:
             yield _answers(http, name, served.communication_endpoint)
+            if not served.email_sender:
+                yield Finding(True, f"no e-mail is sent in {served.region.value}: EMAIL_DOMAIN is not verified yet")
         else:
             yield Finding(False, f"{name} is not set", "Operator: without it nobody is texted; azd provision sets it.")
     for base in sorted({base for bases in loaded.tenants.values() for base in bases if base != "*"}):
@@ -107,6 +109,13 @@ def _signing_key(services: Services) -> Iterator[Finding]:
     if held := len(services.settings.smart_private_keys):
         yield Finding(True, f"SMART_PRIVATE_KEYS: {held} private keys THAT CAN BE COPIED; SMART_VAULT_KEY needs none")
     signer = services.ehr.signer
+    if signer is None:
+        personas = ("provider", "patient", "system")
+        bare = [who for who in personas if not getattr(services.settings, f"smart_{who}").secret]
+        yield Finding(
+            not bare, f"EHR applications without secret and without key: {', '.join(bare) or 'none'}",
+            "Operator: EHR_AUTHENTICATION says which the stamp has; docs/operations.md, steps 3 and 8.",
+        )
     if not isinstance(signer, VaultSigner):
         return
     try:

@@ -84,6 +84,13 @@ def test_keys_that_can_be_copied_are_named_loudly(stamp: Stamp) -> None:
     assert "WRONG the key cannot leave the vault" in stamp.told()
 
 
+def test_an_application_with_neither_secret_nor_key_is_named(stamp: Stamp) -> None:
+    none = {"SMART_VAULT_KEY": "", "SMART_SYSTEM_CLIENT_SECRET": "s"}
+    assert stamp.told(**none).startswith("WRONG EHR applications without secret and without key: provider, patient\n")
+    secrets = {f"SMART_{who}_CLIENT_SECRET": "s" for who in ("PROVIDER", "PATIENT", "SYSTEM")}
+    assert stamp.told(**none | secrets).startswith("ok    EHR applications without secret and without key: none\n")
+
+
 def deny(kept: Vault) -> None:
     kept.actions = {"read"}
 
