@@ -61,27 +61,27 @@ class GraphDirectory:
 
     def person(self, tenant_id: str, named: str) -> Person | None:
         """Whom an object id or a user principal name names in the tenant."""
-        path = f"/users/{quote(named, safe='@')}?$select=id,displayName,userPrincipalName"
-        try:
-            found = json_object(self._http.call("GET", tenant_id, path))
-        except PermanentError as error:
-            if error.code == "graph.not_found":
-                return None
-            raise
+        found = self._user(tenant_id, named, "id,displayName,userPrincipalName")
+        if found is None:
+            return None
         said = [found.get(name) for name in ("id", "displayName", "userPrincipalName")]
         return Person(*(value if isinstance(value, str) else "" for value in said))
 
     def account(self, tenant_id: str, object_id: str) -> Account | None:
         """None when there is no such account in the tenant."""
-        path = f"/users/{quote(object_id, safe='')}?$select=id,accountEnabled,assignedPlans"
+        found = self._user(tenant_id, object_id, "id,accountEnabled,assignedPlans")
+        if found is None:
+            return None
+        teams = _has(found.get("assignedPlans"), "capabilityStatus", "Enabled")
+        return Account(enabled=found.get("accountEnabled") is True, has_teams=teams)
+
+    def _user(self, tenant_id: str, named: str, select: str) -> dict[str, Any] | None:
         try:
-            found = json_object(self._http.call("GET", tenant_id, path))
+            return json_object(self._http.call("GET", tenant_id, f"/users/{quote(named, safe='@')}?$select={select}"))
         except PermanentError as error:
             if error.code == "graph.not_found":
                 return None
             raise
-        teams = _has(found.get("assignedPlans"), "capabilityStatus", "Enabled")
-        return Account(enabled=found.get("accountEnabled") is True, has_teams=teams)
 
     def may_act_for(self, tenant_id: str, organizer: str) -> bool:
         """Whether an application access policy lets us work with this account's meetings.

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -56,11 +57,19 @@ class VisitSession:
 
     id: str
     scope: TenantScope
-    connection: Connection
     context: Context
     _box: BearerBox
     _row: Row
     _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def connection_id(self) -> str:
+        return connection_of_session(self.id)
+
+    @cached_property
+    def connection(self) -> Connection:
+        """Read when first asked for: the page's status, every few seconds, needs none."""
+        return read_connection(self.scope, self.connection_id).value
 
     def remember(self, appointment_id: str | None) -> None:
         """Keep the chosen appointment for the next request, sealed."""
@@ -169,7 +178,7 @@ def open_session(directory: Directory, session_id: str, bearer: str | None) -> V
         raise session_over()
     box = BearerBox(bearer)
     context = _unpack(box, row, session_id)
-    return VisitSession(session_id, scope, read_connection(scope, connection_id).value, context, box, row)
+    return VisitSession(session_id, scope, context, box, row)
 
 
 def connection_of_session(session_id: str) -> str:

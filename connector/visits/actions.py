@@ -10,14 +10,14 @@ import azure.functions as func
 from connector import clock, logs, messages, web
 from connector.adapters.graph import app_url
 from connector.ehr import Appointment
-from connector.errors import RefusedError, TransientError
+from connector.errors import ConnectorError, RefusedError, TransientError
 from connector.keys import JoinToken
 from connector.launch import VisitSession, find_link
 from connector.tenants import Channel
 from connector.visits import ahead
 from connector.visits.chart import chosen_visit, no_visit, open_chart, remembered_visit
 from connector.visits.find import GONE, Candidates
-from connector.visits.meeting import Meeting, provision, staff_joined, stored, visit_key
+from connector.visits.meeting import Meeting, no_meeting, provision, staff_joined, stored, visit_key
 from connector.visits.presence import put_presence
 
 if TYPE_CHECKING:
@@ -114,8 +114,11 @@ def _meeting(services: Services, session: VisitSession) -> Meeting:
             raise
         meeting, visit = ready, remembered_visit(session)
     else:
-        meeting = provision(services, scope, connection, appointment)
         visit = visit_key(scope, connection.id, appointment.id)
+        try:
+            meeting = provision(services, scope, connection, appointment)
+        except ConnectorError as error:
+            raise no_meeting(error) from None
     staff_joined(scope, connection.id, visit, meeting)
     return meeting
 

@@ -15,10 +15,10 @@ import azure.functions as func
 
 from connector import clock, web
 from connector.ehr import Appointment
-from connector.errors import PermanentError, RefusedError
+from connector.errors import PermanentError, RefusedError, TransientError
 from connector.launch import VisitSession
 from connector.tenants import TenantScope
-from connector.visits.chart import open_chart, pick, picked, reader_of, shown
+from connector.visits.chart import no_ehr, open_chart, pick, picked, reader_of, shown
 from connector.visits.find import LIVE, around_today, is_today, practitioner_of
 from connector.visits.meeting import visit_key
 from connector.visits.presence import Presence, read_presence
@@ -41,7 +41,10 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         view, department = web.query_one(req, "view") or "mine", web.query_one(req, "department") or ""
         departments = [one.name for one in session.connection.departments]
         department = department if department in departments else "".join(departments[:1])
-        found, complete = _visits(services(), session, view, department)
+        try:
+            found, complete = _visits(services(), session, view, department)
+        except TransientError:
+            raise no_ehr(services()) from None
         names = _names(services(), session, found)
         visits = [visit_key(session.scope, session.connection.id, one.id) for one in found]
         return web.page(

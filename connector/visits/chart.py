@@ -52,7 +52,7 @@ def remembered_visit(session: VisitSession) -> str:
     """The visit key of the page's visit without asking anybody. Raises RefusedError (409)."""
     if session.context.appointment_id is None:
         raise no_visit()
-    return visit_key(session.scope, session.connection.id, session.context.appointment_id)
+    return visit_key(session.scope, session.connection_id, session.context.appointment_id)
 
 
 def pick(services: Services, session: VisitSession, appointment: Appointment) -> str:
@@ -99,4 +99,15 @@ def no_visit() -> RefusedError:
         "There is no video visit to join here. Reload the page, or choose the visit from the list.",
         status=409,
         title="No video visit",
+    )
+
+
+def no_ehr(services: Services) -> RefusedError:
+    return RefusedError(
+        "visit.ehr_unavailable",
+        "The EHR does not answer. Try again in a moment. Until it does, today's visits are at "
+        f"{services.settings.public_url}/board for whoever has linked a Microsoft account.",
+        status=503,
+        title="The EHR does not answer",
+        retry_after_s=5,
     )

@@ -17,7 +17,7 @@ from connector.launch import VisitSession, add_link, begin_hand_off, find_link, 
 from connector.tenants import connection
 from connector.visits import times
 from connector.visits.actions import LATE_MINUTES, patient_link
-from connector.visits.chart import open_chart, pick, picked, reader_of, remembered_visit, shown
+from connector.visits.chart import no_ehr, open_chart, pick, picked, reader_of, remembered_visit, shown
 from connector.visits.find import Candidates, find_visit, zone_of
 from connector.visits.meeting import stored, visit_key
 from connector.visits.presence import Presence, read_presence
@@ -49,7 +49,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         except TransientError:
             page = _page_without_ehr(services(), session) if wanted is None else None
             if page is None:
-                raise
+                raise no_ehr(services()) from None
             return page
         return _page(services(), session, found)
 
@@ -57,9 +57,9 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.route(route="visits/{session}/status", methods=["GET"])
     @web.answers_with_problem
     def visit_status(req: func.HttpRequest) -> func.HttpResponse:
-        """One point read. `Connector-Time` is our clock, for that of a workstation may be wrong."""
+        """One point read beside the session's. `Connector-Time`: our clock, for a workstation's may be wrong."""
         session = open_chart(services(), req)
-        presence = read_presence(session.scope, session.connection.id, remembered_visit(session))
+        presence = read_presence(session.scope, session.connection_id, remembered_visit(session))
         headers = {"ETag": presence.etag, "Connector-Time": clock.now().isoformat()}
         if req.headers.get("If-None-Match") == presence.etag:
             return web.respond(status=304, headers=headers)

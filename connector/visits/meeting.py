@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from connector import clock, logs
 from connector.adapters.tables import Row, RowChanged, RowExists, Value, Write
 from connector.ehr import Appointment
-from connector.errors import PermanentError, RefusedError, TransientError
+from connector.errors import ConnectorError, PermanentError, RefusedError, TransientError
 from connector.keys import NotOpened, Sealer, decode, encode
 from connector.tenants import Connection, TenantScope
 from connector.visits import live, organizers
@@ -93,6 +93,30 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     following.join(FOLLOWED_WITHIN_S)
     logs.event("meeting.provisioned", connection=connection.id, visit=visit, browser_join=browser is not None)
     return meeting
+
+
+def no_meeting(error: ConnectorError) -> ConnectorError:
+    """What staff are told when `provision` failed; what was refused says it already."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, TransientError):
+        status, title = 503, "Teams does not answer"
+        message = "Microsoft Teams does not answer, so the meeting can not be opened. Try again in a moment."
+    else:
+        status, title = 502, "No meeting from Teams"
+        message = (
+            "Microsoft Teams did not give a meeting in which patients surely wait in the lobby. An administrator finds "
+            "the cause in the portal, under the checks of the connection."
+        )
+    return RefusedError(
+        error.code,
+        f"{message} If the patient waits, call them.",
+        status=status,
+        title=title,
+        retry_after_s=5 if status == 503 else None,
+        vendor_code=error.vendor_code,
+        vendor_reference=error.vendor_reference,
+    )
 
 
 def staff_joined(scope: TenantScope, connection_id: str, visit: str, meeting: Meeting) -> None:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import azure.functions as func
 
 from connector import web
-from connector.errors import ConnectorError, RefusedError, TransientError
+from connector.errors import ConnectorError, PermanentError, RefusedError, TransientError
 from connector.join_link import wrong_link
 from connector.keys import JoinToken, NotOpened
 from connector.launch import begin_staff_sign_in, staff_account
 from connector.tenants import Connection, TenantScope, connection
 from connector.visits import times
 from connector.visits.ahead import LIVE
+from connector.visits.chart import no_ehr
 from connector.visits.find import zone_of
-from connector.visits.meeting import provision, staff_joined, stored, visit_key
+from connector.visits.meeting import no_meeting, provision, staff_joined, stored, visit_key
 from connector.visits.presence import read_presence
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ class _Door:
         self.visit = visit_key(self.scope, self.connection.id, token.appointment_id)
 
     def appointment(self) -> Appointment | None:
-        """None when the EHR does not answer."""
+        """None when the EHR does not answer, or refuses to."""
         try:
             return self.services.ehr.reader(self.scope, self.connection).appointment(self.token.appointment_id)
         except TransientError:
             return None
-        except ConnectorError as error:
+        except PermanentError as error:
             if error.code == "cerner.not_found":
                 raise wrong_link() from None
-            raise
+            return None
 
 
 def blueprint(services: Callable[[], Services]) -> func.Blueprint:
@@ -85,11 +86,14 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         if appointment is not None and appointment.status not in LIVE:
             return _page(door, req)
         if appointment is not None:
-            meeting = provision(services(), door.scope, door.connection, appointment)
+            try:
+                meeting = provision(services(), door.scope, door.connection, appointment)
+            except ConnectorError as error:
+                raise no_meeting(error) from None
         else:
             ready = stored(services(), door.scope, door.connection, door.visit)
             if ready is None:
-                raise TransientError("visit.ehr_unreachable")
+                raise no_ehr(services())
             meeting = ready
         staff_joined(door.scope, door.connection.id, door.visit, meeting)
         # no form-action: Chromium applies it to the redirect of a form, and Teams' addresses are opaque to us

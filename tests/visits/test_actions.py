@@ -150,9 +150,11 @@ def test_an_ended_visit_closes_the_link_also_without_the_ehr_and_opens_again(liv
 def test_joining_while_the_ehr_or_teams_is_down(live: Live, visit: Visit) -> None:
     with live.down("cerner"):
         assert visit.do("join", 503)["retry"] is True
-        assert visit.browser.ask("GET", visit.session, "page").status_code == 503
+        refused = visit.browser.ask("GET", visit.session, "page")
+        assert refused.status_code == 503 and "/board" in refused.json()["detail"]
     with live.down("graph"):
-        assert visit.do("join", 503)["retry"] is True
+        refused_join = visit.do("join", 503)
+        assert refused_join["retry"] is True and "Teams does not answer" in refused_join["detail"]
     there = visit.do("join")["join_url"]
     with live.down("cerner"):
         assert visit.do("join") == {"join_url": there, "app_url": None}

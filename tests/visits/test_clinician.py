@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+import azure.functions as func
 import pytest
 
+from connector.adapters.tables import Row, Tables
+from connector.visits import clinician_blueprint
 from connector.visits.presence import STATUS
 from sandbox.cast import HARBOR
 from sandbox.cerner import appointments
@@ -45,7 +48,31 @@ def test_join_leads_into_the_patients_meeting(live: Live, linked: tuple[Browser,
     assert browser.ask("POST", session, "join").json()["join_url"].startswith(live.world.ports.url("teams"))
     assert browser.post(f"/j/{token}/join").status_code == 303
     assert len(live.world.meetings) == before + 1
-    assert browser.ask("GET", session, "status").json()["joined_at"]
+    seen = browser.ask("GET", session, "status").json()
+    assert seen["joined_at"] and seen["staff_at"]
+
+
+def test_status_is_a_point_read_beside_that_of_the_session(
+    live: Live, linked: tuple[Browser, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, session = linked
+    assert browser.ask("GET", session, f"page?pick={live.pick(live.book('hollis'))}").status_code == 200
+    request = func.HttpRequest("GET", f"{live.app}/visits/{session.id}/status", headers=session.headers,
+                               route_params={"session": session.id}, body=b"")
+    made = func.FunctionApp()
+    made.register_functions(clinician_blueprint(lambda: live.services))
+    status = {one.get_function_name(): one.get_user_function() for one in made.get_functions()}["visit_status"]
+    status(request)  # tenant and region are known from here on
+    read: list[str] = []
+    real = Tables.get
+
+    def get(self: Tables, table: str, partition: str, key: str) -> Row | None:
+        read.append(key.partition(".")[0])
+        return real(self, table, partition, key)
+
+    monkeypatch.setattr(Tables, "get", get)
+    assert status(request).status_code == 200
+    assert read == ["visit", "p"]
 
 
 def test_a_pick_is_ours_of_this_connection_and_of_this_patient(live: Live, linked: tuple[Browser, Session]) -> None:

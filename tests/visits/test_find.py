@@ -49,7 +49,8 @@ class Clinic:
             "persona": "provider", "issuer": "i", "fhir_user": f"Practitioner/{HARBOR.clinicians[0].practitioner_id}",
             "patient_id": MIRA.partition("/")[2], "encounter_id": None, "need_patient_banner": True,
             "access_token": "", "access_expires": 0, "refresh_token": None}
-        session = VisitSession("s", None, self.connection, Context(**known | context), BearerBox("b"), None)  # type: ignore[arg-type]
+        session = VisitSession("s", None, Context(**known | context), BearerBox("b"), None)  # type: ignore[arg-type]
+        session.connection = self.connection
         return find_visit(session, self.reader, wanted)
 
 
