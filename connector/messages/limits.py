@@ -35,6 +35,9 @@ PER_HELP = 500
 """Replies of a tenant's day that are answered by the help text: anybody may text a number, or invent senders."""
 PER_VISIT = 12
 """Messages of a visit in a business day, and tellings (confirmation, changes, cancellations) in its life."""
+URGENT = frozenset({"change", "cancellation", "late"})
+"""Without these somebody waits for a visit that does not take place: the limits of number, visit and tenant are twice
+as high for them, so that reminders never use up what a cancellation needs."""
 NORTH_AMERICA = frozenset({"US", "PR", "CA"})
 """Azure Communication Services, SMS number types: toll-free numbers reach no other country."""
 ALPHANUMERIC = frozenset({
@@ -81,7 +84,7 @@ def reaches(sender: Sender, number: str) -> bool:
 
 def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: datetime | None = None) -> dict[str, str]:
     """Reserve a chunk before it is sent; message key to the rule that refuses it (`tenant_limit`, `recipient_limit`,
-    `visit_limit`, `asker_limit`).
+    `visit_limit`, `asker_limit`). What is refused uses up nothing: asking again and again takes no room from others.
 
     Raises TransientError when it cannot be reserved: then nothing may be sent.
     """
@@ -100,6 +103,7 @@ def reserve(scope: TenantScope, asks: Sequence[Ask], now: datetime, *, real: dat
             refused[ask.message_key] = rule
         else:
             counts.update(("", recipient, visit, *by))
+    give_back(scope, [ask for ask in asks if ask.message_key in refused], now)
     return refused
 
 
@@ -148,11 +152,12 @@ def purge(scope: TenantScope, now: datetime) -> int:
 
 
 def _rule(ask: Ask, to_recipient: int, of_visit: int, of_tenant: int) -> str:
-    if of_visit >= PER_VISIT or _tellings(ask.message_key) >= PER_VISIT:
+    times = 2 if ask.message_key.split(".")[3] in URGENT else 1
+    if max(of_visit, _tellings(ask.message_key)) >= PER_VISIT * times:
         return "visit_limit"
-    if to_recipient >= PER_RECIPIENT:
+    if to_recipient >= PER_RECIPIENT * times:
         return "recipient_limit"
-    return "tenant_limit" if of_tenant >= PER_TENANT else ""
+    return "tenant_limit" if of_tenant >= PER_TENANT * times else ""
 
 
 def _others(scope: TenantScope, partition: str, asked: Sequence[tuple[str, ...]], at: datetime) -> Counter[str]:

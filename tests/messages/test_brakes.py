@@ -248,7 +248,7 @@ def test_a_process_that_goes_on_takes_no_silence_for_a_restore(stage: Stage) -> 
     assert not state(stage).all_stopped
 
 
-def ask(n: int, number: str = "+13125552348", visit: str = "", kind: str = "change") -> limits.Ask:
+def ask(n: int, number: str = "+13125552348", visit: str = "", kind: str = "confirmation") -> limits.Ask:
     return limits.Ask(f"m.{visit or f'{n:016x}' * 2}.{'r' * 32}.{kind}.1", number)
 
 
@@ -259,6 +259,22 @@ def test_a_number_gets_six_messages_a_day(stage: Stage) -> None:
     assert Counter(refused.values()) == {"recipient_limit": 2}
     assert limits.reserve(stage.scope, [ask(9, "+13127714063")], now) == {}
     assert limits.reserve(stage.scope, [ask(10)], now + timedelta(days=1)) == {}
+
+
+@pytest.mark.parametrize("kind", ["change", "cancellation", "late"])
+def test_reminders_use_up_nothing_that_a_cancellation_needs(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    now = stage.world.now()
+    monkeypatch.setattr(limits, "PER_TENANT", 8)
+    reminders = [limits.Ask(f"m.{'ab' * 16}.{'r' * 32}.reminder.1-{n}", "+13125552348") for n in range(30)]
+    refused = limits.reserve(stage.scope, reminders, now)
+    assert list(refused.values()) == ["recipient_limit"] * (30 - limits.PER_RECIPIENT)
+    asks = [limits.Ask(f"m.{'ab' * 16}.{'r' * 32}.{kind}.{n}", "+13125552348") for n in range(2, 11)]
+    assert limits.reserve(stage.scope, asks[:6], now) == {}
+    assert limits.reserve(stage.scope, [ask(30, "+13127714063")], now), "of the tenant's eight none is left for this"
+    limits._seen.clear()
+    assert set(limits.reserve(stage.scope, asks[6:], now)) == {one.message_key for one in asks[6:]}, "not without end"
 
 
 def test_a_morning_of_throttling_uses_up_no_limit(stage: Stage) -> None:
