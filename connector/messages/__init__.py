@@ -7,12 +7,10 @@ from connector.messages.contacts import Contact
 from connector.messages.events import blueprint as events_blueprint
 from connector.messages.health import SenderFault
 from connector.messages.health import faults as sender_faults
-from connector.messages.inbound import may_start
 from connector.messages.ledger import count_states
 from connector.messages.lost_link import blueprint as lost_link_blueprint
 from connector.messages.one_off import OneOff, reachable, send_link
-from connector.messages.optouts import EMAIL, international
-from connector.messages.optouts import enter as enter_opt_out
+from connector.messages.optouts import EMAIL
 from connector.messages.previews import email_previews, previews
 from connector.messages.register import was_moved
 from connector.messages.revoke import revoke_links
@@ -22,7 +20,7 @@ from connector.messages.self_test import send_test
 from connector.messages.status import Forecast, MessageStatus
 from connector.messages.status import forecast as connection_forecast
 from connector.messages.status import status as connection_status
-from connector.messages.stops import forget_due, pause, pause_sender, release, resume
+from connector.messages.stops import enter_opt_out, forget_due, pause, pause_sender, release, resume
 from connector.messages.triggers import blueprint
 from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
@@ -44,9 +42,7 @@ __all__ = [
     "enter_opt_out",
     "events_blueprint",
     "forget_due",
-    "international",
     "lost_link_blueprint",
-    "may_start",
     "pause",
     "pause_sender",
     "previews",

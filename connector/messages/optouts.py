@@ -6,7 +6,7 @@ Table `OptOuts`, partition `{tenant}.{sender}`, the sender of all e-mail being `
 
 The table is apart from `Visits`, so that a purge or a restore of messages never forgets a STOP.
 
-    record(scope, sender, number, out=True, via="link"); enter(scope, sender, number, actor, out=True) by staff
+    record(scope, sender, number, out=True, via="link"); by staff: via="staff", by=actor
     opted_out(scope, sender.id, numbers) -> the numbers that must not be texted
     stop_token(scope, sealer, address) -> what an e-mail's link to stop says of its reader, taken by record_token
 """
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from connector import clock, keys
 from connector.adapters.tables import Row, Write
 from connector.errors import RefusedError
+from connector.languages import N_
 from connector.messages.phone import country_of_number
 from connector.tenants import Actor, Sender, TenantScope
 from connector.tenants import record as audit
@@ -30,6 +31,7 @@ TABLE = "OptOuts"
 EMAIL = "email"
 """The sender of all e-mail of a tenant; ids of other senders are hexadecimal."""
 Via = Literal["link", "staff", "reply", "carrier"]
+PATIENT, CARRIER = Actor("patient"), Actor("carrier")
 _VERSION = "version"
 _REMEMBERED = 64
 _known: dict[str, tuple[str, frozenset[str]]] = {}
@@ -37,23 +39,21 @@ _known: dict[str, tuple[str, frozenset[str]]] = {}
 
 
 class OptOutChange(BaseModel):
-    """What the tenant's history says of a stop that staff entered."""
+    """What the tenant's history says of a stop, or of its end."""
 
     out: bool
     contact: str
     """The row's key: a keyed hash."""
+    via: Via
 
 
-def record(scope: TenantScope, sender_id: str, number: str, *, out: bool, via: Via) -> None:
-    """Stop or restart the messages of one sender to a number or address; doing it again changes nothing."""
-    _record(scope, sender_id, _hash(scope, number), out=out, via=via)
+def record(scope: TenantScope, sender_id: str, number: str, *, out: bool, via: Via, by: Actor | None = None) -> None:
+    """Stop or restart the messages of one sender to a number or address; doing it again changes nothing.
 
-
-def enter(scope: TenantScope, sender_id: str, number: str, actor: Actor, *, out: bool) -> None:
-    """As `record`, for a patient who told staff; who entered it is written into the tenant's history first."""
-    hashed = _hash(scope, number)
-    audit(scope, actor, "optout.entered", sender_id, after=OptOutChange(out=out, contact=hashed))
-    _record(scope, sender_id, hashed, out=out, via="staff")
+    `by` is who entered it for a patient who told staff. Each change is written into the tenant's history first.
+    """
+    actor = by or (CARRIER if via == "carrier" else PATIENT)
+    _record(scope, sender_id, _hash(scope, number), actor, out=out, via=via)
 
 
 def stop_token(scope: TenantScope, sealer: keys.Sealer, address: str) -> str:
@@ -66,11 +66,16 @@ def stop_token(scope: TenantScope, sealer: keys.Sealer, address: str) -> str:
 def record_token(scope: TenantScope, sealer: keys.Sealer, token: str, *, out: bool) -> None:
     """As `record`, for the address that a stop token names. Raises NotOpened, before any I/O."""
     opened = sealer.open(keys.decode(token), region=scope.region, purpose="stop", context=scope.tenant_id)
-    _record(scope, EMAIL, opened.hex(), out=out, via="link")
+    _record(scope, EMAIL, opened.hex(), PATIENT, out=out, via="link")
 
 
-def _record(scope: TenantScope, sender_id: str, hashed: str, *, out: bool, via: Via) -> None:
+def _record(scope: TenantScope, sender_id: str, hashed: str, actor: Actor, *, out: bool, via: Via) -> None:
     partition = _partition(scope, sender_id)
+    present = scope.tables.get(TABLE, partition, hashed)
+    if (present is not None and present.values.get("out") is True) is out:
+        return
+    action = "optout.entered" if out else "optout.ended"
+    audit(scope, actor, action, sender_id, after=OptOutChange(out=out, contact=hashed, via=via))
     values = {"out": out, "via": via, "at": clock.now().isoformat()}
     scope.tables.transact(
         TABLE,
@@ -106,7 +111,7 @@ def international(number: str, sender: Sender) -> str:
             "This is not a phone number in international form.",
             status=422,
             title="Not a phone number",
-            details={"number": "must look like +18005550100"},
+            details={"number": N_("must look like +18005550100")},
         )
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 

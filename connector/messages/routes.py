@@ -28,6 +28,8 @@ from connector.zones import country_of
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
+_STARTS = 3
+"""Of one link in a minute: who plays with it fills no history."""
 _ONE_CLICK = b"List-Unsubscribe=One-Click"
 """The body of a request that the reader's mail provider makes for them, without a page of ours (RFC 8058)."""
 
@@ -93,6 +95,8 @@ def _stop(services: Services, req: func.HttpRequest) -> func.HttpResponse:
             raise wrong_link() from None
     else:
         token, scope, found = _opened(services, req)
+        if not out:
+            flood.reserve(f"start.{found.id}.{token.appointment_id}", _STARTS)
         number = _number(services, scope, found, token.appointment_id)
         by = recent_senders(scope).get(found.sender_id or "")
         if by and not out and not may_start(services, scope, by, number):

@@ -1,19 +1,26 @@
-"""What admins do to brakes. Each is written into the tenant's history, with who and why, before it is done: the two
-stand in different partitions, and an attempt that failed may be seen there.
+"""What admins do to brakes, and for a patient who told staff to stop. Each is written into the tenant's history, with
+who and why, before it is done: the two stand in different partitions, and an attempt that failed may be seen there.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from connector import logs
 from connector.adapters.tables import Row, Value, Write
-from connector.errors import TransientError
-from connector.messages import ledger
+from connector.errors import RefusedError, TransientError
+from connector.languages import N_
+from connector.messages import ledger, optouts
 from connector.messages.brakes import ALL, RELEASED_FOR, BrakeChange, State, change
+from connector.messages.contacts import normal_address
+from connector.messages.inbound import may_start
 from connector.messages.ledger import TABLE
-from connector.tenants import Actor, Connection, TenantScope, record
+from connector.tenants import Actor, Connection, TenantScope, record, versioned_sender
+
+if TYPE_CHECKING:
+    from connector.bootstrap import Services
 
 FORGET_CHUNK = 33
 """Three operations a message fill a transaction."""
@@ -82,3 +89,36 @@ def pause_sender(
     logs.event("messages.sender_paused", tenant=scope.tenant_id, sender=sender_id, paused=paused)
     values: dict[str, Value] = {"paused": paused, "at": now.isoformat()}
     scope.tables.transact(TABLE, [Write("upsert", Row(scope.tenant_id, f"b.sender.{sender_id}", values))])
+
+
+def enter_opt_out(
+    services: Services, scope: TenantScope, sender_id: str, typed: str, actor: Actor, *, out: bool
+) -> None:
+    """Stop, or restart, the messages of a sender to a number; or, where it is `email`, all e-mail to an address.
+
+    Raises RefusedError: 404 for an unknown sender, 422 for what is no number or address, 409 while the carrier's own
+    list would go on blocking.
+    """
+    if sender_id == optouts.EMAIL:
+        address = normal_address(typed)
+        if address is None:
+            raise RefusedError(
+                "optout.not_an_address",
+                "This is not an e-mail address.",
+                status=422,
+                title="Not an e-mail address",
+                details={"address": N_("must be an e-mail address such as visits@example.org")},
+            )
+        contact = address
+    else:
+        found = versioned_sender(scope, sender_id).value
+        contact = optouts.international(typed, found)
+        if not out and not may_start(services, scope, found, contact):
+            raise RefusedError(
+                "optout.carrier",
+                "The carrier still blocks texts to this number: the person must reply START to one of them.",
+                status=409,
+                title="Still stopped",
+                details={"number": N_("is still blocked by the carrier; the person must reply START to a text")},
+            )
+    optouts.record(scope, sender_id, contact, out=out, via="staff", by=actor)

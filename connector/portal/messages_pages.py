@@ -19,7 +19,7 @@ from connector.portal import forms
 from connector.portal.entrance import Route, Visit
 from connector.portal.message_rules import words_of
 from connector.portal.settings import meanwhile
-from connector.tenants import Actor, MessageSettings, TenantScope, Versioned
+from connector.tenants import MessageSettings, TenantScope, Versioned
 
 KINDS = ("confirmation", "reminder", "change", "cancellation")
 _SWITCHES = ("confirmations", "reminders", "changes", "cancellations", "replies", "include_minors")
@@ -27,10 +27,15 @@ _NUMBERS = ("daily_cap", "minor_age")
 _LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numbers", "allowed_addresses")
 _NOTES = {
     "settings": N_("The settings are saved."),
+    "preview": N_("This is how the texts would look. Nothing is saved yet."),
+    "stop": N_("Noted: this person gets no more messages by this sender."),
+    "start": N_("Noted: this person gets messages again."),
     "on": N_("Messages are on. Visits of the next eight days that were booked before get no confirmation."),
     "off": N_("Messages are off."),
     "pause": N_("Paused: what comes due waits."),
     "resume": N_("Messages are being sent again."),
+    "pause_sender": N_("The sender is paused, for every FHIR base URL that uses it."),
+    "resume_sender": N_("The sender sends again."),
     "release": N_("Released: what still waits is sent now, if the EHR still says the same."),
 }
 
@@ -40,9 +45,12 @@ def show(visit: Visit) -> func.HttpResponse:
     found = tenants.connection(visit.scope, visit.part("connection"))
     if not visit.posted:
         return _page(visit, found, note=_NOTES.get(visit.asked("done"), ""))
-    done = visit.fields.get("do", "")
+    done, _, kind = visit.fields.get("do", "").partition(".")
     try:
-        _act(visit.scope, found, visit.actor, done, visit.fields)
+        if done == "preview":
+            typed = MessageSettings.model_validate(_typed(found.value, visit.fields))
+            return _page(visit, found, note=_NOTES[done], typed=visit.fields, preview=typed)
+        _act(visit, found, done, kind)
     except ValidationError as error:
         return _page(visit, found, status=422, typed=visit.fields, errors=_placed(tenants.faults(error)))
     except RefusedError as error:
@@ -51,17 +59,16 @@ def show(visit: Visit) -> func.HttpResponse:
         errors = _placed(error.details) or {"": error.message}
         present = tenants.connection(visit.scope, found.value.id)
         return _page(visit, present, status=error.status, typed=visit.fields, errors=errors)
-    return visit.go(visit.path, done=done)
+    return visit.go(visit.path, done="release" if done == "forget" else done)
 
 
 ROUTES = (Route("portal_messages", "portal/messages/{connection}", show, ("GET", "POST")),)
 
 
-def _act(
-    scope: TenantScope, found: Versioned[tenants.Connection], actor: Actor, done: str, fields: Mapping[str, str]
-) -> None:
+def _act(visit: Visit, found: Versioned[tenants.Connection], done: str, kind: str) -> None:
+    scope, actor, fields = visit.scope, visit.actor, visit.fields
     now, connection, etag = clock.now(), found.value, fields.get("etag", "")
-    reason = fields.get("reason", "").strip()[:200] or None
+    reason = " ".join(fields.get("reason", "").split())[:200] or None
     if done == "settings":
         wanted = tenants.ConnectionPatch(messages=MessageSettings.model_validate(_typed(connection, fields)))
         tenants.change_connection(scope, connection.id, etag, wanted, actor)
@@ -73,10 +80,16 @@ def _act(
         messages.pause(scope, connection, now, actor, reason)
     elif done == "resume":
         messages.resume(scope, connection, now, actor, reason)
-    elif done == "release" and fields.get("kind") in (*KINDS, "all"):
-        if fields.get("forget"):
+    elif done in ("pause_sender", "resume_sender") and connection.sender_id:
+        messages.pause_sender(scope, connection.sender_id, now, actor, paused=done == "pause_sender", reason=reason)
+    elif done in ("release", "forget") and kind in (*KINDS, "all"):
+        if done == "forget":
             messages.forget_due(scope, connection, now, actor, reason)
-        messages.release(scope, connection, fields["kind"], now, actor, reason)
+        messages.release(scope, connection, kind, now, actor, reason)
+    elif done in ("stop", "start"):
+        typed = fields.get("contact", "").strip()
+        by = messages.EMAIL if "@" in typed or not connection.sender_id else connection.sender_id
+        messages.enter_opt_out(visit.services, scope, by, typed, actor, out=done == "stop")
     else:
         raise RefusedError("portal.unknown_action", N_("This form is not complete. Please open the page again."))
 
@@ -85,7 +98,8 @@ def _placed(details: Mapping[str, str]) -> dict[str, str]:
     """Messages at the fields of the form."""
     texts = {f"texts.{kind}": f"text_{kind}" for kind in KINDS}
     bare = {path.removeprefix("messages."): said for path, said in details.items()}
-    named = {texts.get(path, path): said for path, said in bare.items()}
+    names = texts | {"number": "contact", "address": "contact"}
+    named = {names.get(path, path): said for path, said in bare.items()}
     return forms.on_fields(named, (*_LISTS, *_NUMBERS, *texts.values()))
 
 
@@ -111,23 +125,26 @@ def _page(
     note: str = "",
     typed: Mapping[str, str] | None = None,
     errors: Mapping[str, str] | None = None,
+    preview: MessageSettings | None = None,
 ) -> func.HttpResponse:
     now, scope, shown = clock.now(), visit.scope, found.value.messages.model_dump()
-    if typed is not None and typed.get("do") == "settings":
+    if typed is not None and typed.get("do") in ("settings", "preview"):
         shown |= _typed(found.value, typed)
-    public_url = visit.services.settings.public_url
+    worded, public_url = preview or found.value.messages, visit.services.settings.public_url
     return visit.page(
         "portal/messages.html",
         status=status,
         connection=found.value,
         tab="messages",
-        etag=found.etag,
+        etag=typed.get("etag", "") if typed and preview else found.etag,  # who previews still has the form of then
         state=messages.connection_status(scope, found.value, now),
         forecast=messages.connection_forecast(scope, found.value, now),
         settings=shown,
         kinds=KINDS,
-        previews=messages.previews(found.value, found.value.messages, _sender(scope, found.value), public_url, now),
-        email_previews=messages.email_previews(found.value, found.value.messages, public_url, now),
+        previews=messages.previews(found.value, worded, _sender(scope, found.value), public_url, now),
+        email_previews=messages.email_previews(found.value, worded, public_url, now),
+        previewed=preview is not None,
+        typed=typed or {},
         note=note,
         errors=errors or {},
         **meanwhile(visit, found.value.id, status),

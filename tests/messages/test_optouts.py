@@ -91,6 +91,23 @@ def test_no_number_is_stored(stage: Stage) -> None:
     )
 
 
+def test_each_stop_and_start_is_in_the_history_once(stage: Stage) -> None:
+    told: list[tuple[bool, Any, str]] = [
+        (False, "link", ""), (True, "link", "patient"), (True, "reply", ""), (False, "reply", "patient"),
+        (True, "carrier", "carrier"), (True, "link", ""), (False, "link", "patient"),
+    ]  # fmt: skip
+    for stopped, via, _ in told:
+        optouts.record(stage.scope, sender(stage), MIRA, out=stopped, via=via)
+    optouts.record_token(stage.scope, stage.services.sealer, optouts.stop_token(
+        stage.scope, stage.services.sealer, "m@example.org"), out=True)  # fmt: skip
+    (by_mail,) = tenants.history(stage.scope, optouts.EMAIL).items
+    changes = [c for c in tenants.history(stage.scope, sender(stage)).items if c.action.startswith("optout.")]
+    noted = [(c.action, c.actor, {f.path: f.after for f in c.fields}) for c in (by_mail, *changes)]
+    assert [(what == "optout.entered", after["via"], who) for what, who, after in noted] == [
+        (True, "link", "patient"), *(one for one in reversed(told) if one[2])]
+    assert len({after["contact"] for *_, after in noted}) == 2 and "5552348" not in json.dumps(noted)
+
+
 def test_stop_outlives_new_keys_purge_and_a_new_process(stage: Stage) -> None:
     optouts.record(stage.scope, sender(stage), MIRA, out=True, via="link")
 

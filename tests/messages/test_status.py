@@ -10,6 +10,7 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from connector import logs, messages, tenants
+from connector.messages import optouts
 from connector.messages.status import watch
 from connector.portal.api import OPERATIONS
 from connector.portal.api.openapi import document
@@ -142,7 +143,7 @@ def test_brakes_leave_who_and_why_in_the_history(stage: Stage) -> None:
     ]
     *newest, first = changes
     assert newest == [
-        ("optout.entered", True, sender, {"out": True, "contact": newest[0][3]["contact"]}),
+        ("optout.entered", True, sender, {"out": True, "contact": newest[0][3]["contact"], "via": "staff"}),
         ("messages.released", True, stage.connection_id, {"kind": "change", "reason": "migration"}),
         ("messages.held", False, stage.connection_id, {"kind": "change", "rule": "held_volume"}),
         ("sender.resumed", True, sender, {}),
@@ -191,7 +192,7 @@ def test_settings_by_api(stage: Stage) -> None:
 
 def form_of(page: str) -> dict[str, str]:
     """The fields of the settings form as a browser would send them unchanged."""
-    part = page[page.index('name="do" value="settings"') :]
+    part = page[page.index('#settings">') :]
     fields = {"do": "settings"}
     for tag in re.findall(r"<input[^>]*>", part):
         name, value = re.search(r'name="([^"]*)"', tag), re.search(r'value="([^"]*)"', tag)
@@ -235,14 +236,52 @@ def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(stage: Stage) -> N
 
 def test_brakes_by_page(stage: Stage) -> None:
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
-    for do, paused in (("pause", True), ("resume", False)):
-        assert ask(stage, "portal_messages", "POST", form={"do": do}, **one).status_code == 303
-        assert now(stage).paused is paused
+    for do, paused, by_sender in (
+        ("pause", True, False), ("resume", False, False), ("pause_sender", False, True), ("resume_sender", False, False)
+    ):  # fmt: skip
+        posted = {"do": do, "reason": " why \n not " + "x" * 300}
+        assert ask(stage, "portal_messages", "POST", form=posted, **one).status_code == 303
+        assert (now(stage).paused, now(stage).sender_paused) == (paused, by_sender)
+        (change,) = tenants.history(stage.scope, limit=1).items
+        assert [one.after for one in change.fields] == ["why not " + "x" * 192] and change.actor == ACTOR.object_id
     hold(stage.scope, stage.connection, "all", "held_restored", stage.world.now())
     page = text_of(ask(stage, "portal_messages", **one))
     assert "Release and send" in page and "Forget what is due" in page
-    ask(stage, "portal_messages", "POST", form={"do": "release", "kind": "all", "forget": "1"}, **one)
+    ask(stage, "portal_messages", "POST", form={"do": "forget.all"}, **one)
     assert now(stage).holds == []
+    assert ask(stage, "portal_messages", "POST", form={"do": "release.everything"}, **one).status_code == 400
+
+
+def test_staff_enter_a_stop_by_page(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    number, sender = "+13125552348", stage.connection.sender_id or ""
+    for do, out in (("stop", True), ("start", False)):
+        for contact, by in (("312-555-2348", sender), (" M@Example.org", "email")):
+            answer = ask(stage, "portal_messages", "POST", form={"do": do, "contact": contact}, **one)
+            assert answer.status_code == 303 and contact not in answer.headers["Location"]
+            asked = {number, "m@example.org"} - ({number} if by == "email" else {"m@example.org"})
+            assert optouts.opted_out(stage.scope, by, asked) == (asked if out else set())
+    wrong = ask(stage, "portal_messages", "POST", form={"do": "stop", "contact": "call <me>"}, **one)
+    shown = text_of(wrong)
+    assert wrong.status_code == 422 and "call &lt;me&gt;" in shown and "must look like +18005550100" in shown
+    history = [(c.action, c.actor) for c in tenants.history(stage.scope, limit=4).items]
+    assert history == [("optout.ended", ACTOR.object_id)] * 2 + [("optout.entered", ACTOR.object_id)] * 2
+
+
+def test_texts_are_seen_before_they_are_saved(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    fields = form_of(text_of(ask(stage, "portal_messages", **one)))
+    own = {"text_change": "{clinic}: neue Zeit {date} {time} {zone} {link} \u2713", "do": "preview"}
+    answer = ask(stage, "portal_messages", "POST", form=fields | own, **one)
+    shown = text_of(answer)
+    assert answer.status_code == 200 and f"{stage.hospital.name}: neue Zeit " in shown
+    assert re.search("neue Zeit [^{]*As typed:[^{]* [23] parts on the bill", shown)
+    assert "Nothing is saved yet" in shown and "neue Zeit {date}" in shown and stage.connection.messages.texts == {}
+    wrong = ask(stage, "portal_messages", "POST", form=fields | own | {"text_change": "{oops}"}, **one)
+    assert wrong.status_code == 422 and "{oops}" in text_of(wrong)
+    saved = form_of(shown) | own | {"do": "settings"}
+    assert ask(stage, "portal_messages", "POST", form=saved, **one).status_code == 303
+    assert "neue Zeit" in stage.connection.messages.texts["change"]
 
 
 def test_who_may_not_use_the_page(stage: Stage) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from connector import clock, messages, tenants
-from connector.errors import RefusedError
 from connector.messages import Forecast, MessageStatus
 from connector.portal.api.operations import Call, Registry
 from connector.tenants import Connection, EmailAddress, MessageSettings, Page, Sender
@@ -129,19 +128,9 @@ def _reason(body: Why | None) -> str | None:
 @api.operation("POST", "/senders/{sender}/opt-outs", "Stop, or restart, messages to a number or address", status=201)
 def sender_opt_outs(call: Call, body: OptOutInput) -> OptOut:
     sender_id = call.param("sender")
-    if sender_id == messages.EMAIL:
-        contact = _given(body.address, "address").lower()
-    else:
-        found = tenants.versioned_sender(call.scope, sender_id).value
-        contact = messages.international(_given(body.number, "number"), found)
-        if not body.out and not messages.may_start(call.services, call.scope, found, contact):
-            raise RefusedError(
-                "optout.carrier",
-                "The carrier still blocks texts to this number: the person must reply START to one of them.",
-                status=409,
-                title="Still stopped",
-            )
-    messages.enter_opt_out(call.scope, sender_id, contact, call.actor, out=body.out)
+    by_mail = sender_id == messages.EMAIL
+    typed = _given(body.address, "address") if by_mail else _given(body.number, "number")
+    messages.enter_opt_out(call.services, call.scope, sender_id, typed, call.actor, out=body.out)
     return OptOut(sender_id=sender_id, out=body.out)
 
 
