@@ -315,7 +315,8 @@ def test_an_open_page_costs_one_point_read_a_poll_and_is_counted_once(
     assert operations == ["Visits"] and live.world.requests["cerner", "Appointment.read"] == reads
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"browser": ["old"]}', b'{"result": "fine"}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"browser": ["old"]}', b'{"result": "fine"}',
+                                  b'{"result": ["ok"]}', b'{"result": {}}', b"\xff"])
 def test_odd_reports_of_a_page_store_nothing(live: Live, browser: Browser, body: bytes) -> None:
     token = live.join_token(live.book("suri", in_minutes=100))
     with live.nothing_stored():
