@@ -26,7 +26,7 @@ lint: setup ## Check style and known mistakes
 types: setup ## Check types
 	@$(PY) -m mypy
 
-fmt: setup ## Mend what ruff can mend by itself
+fmt: setup ## Fix what ruff can fix by itself
 	@$(PY) -m ruff check --fix .
 
 languages: setup ## Bring the catalogues of connector/locales up to date with the strings in the source

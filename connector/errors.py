@@ -75,7 +75,7 @@ class PermanentError(ConnectorError):
 
 
 class RefusedError(ConnectorError):
-    """The person asking must do something else; `message` says what, and who can mend it."""
+    """The person asking must do something else; `message` says what, and who can fix it."""
 
     def __init__(
         self,

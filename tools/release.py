@@ -1,7 +1,7 @@
 """`make release VERSION=1.2.3`: turns what is unreleased in CHANGELOG.md into a version, commits and tags it.
 
 Pushes nothing: `git push --follow-tags` does, and GitHub makes the release of the tag. `--notes v1.2.3` prints what the
-changelog says of a version. Refuses a version that is not the next one by Semantic Versioning: patch for mends, minor
+changelog says of a version. Refuses a version that is not the next one by Semantic Versioning: patch for fixes, minor
 for anything added or changed, major where something is removed.
 """
 

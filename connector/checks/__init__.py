@@ -1,4 +1,4 @@
-"""Checks of a connection: what works, what does not, and who can mend it."""
+"""Checks of a connection: what works, what does not, and who can fix it."""
 
 from connector.checks.finding import State, Who
 from connector.checks.microsoft import REQUIRED, USED

@@ -12,8 +12,8 @@ from typing import Literal
 
 State = Literal["pass", "warn", "fail"]
 Who = Literal["", "you", "oracle", "microsoft_admin", "operator"]
-"""Who can mend it: the admin who reads it, Oracle (Cerner), a Microsoft 365 administrator of the hospital, or the
-operator of the service. Empty when nothing is to be mended."""
+"""Who can fix it: the admin who reads it, Oracle (Cerner), a Microsoft 365 administrator of the hospital, or the
+operator of the service. Empty when there is nothing to fix."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    examined = command("doctor", _doctor, "say what is wrong with the stamp, and who can mend it")
+    examined = command("doctor", _doctor, "say what is wrong with the stamp, and who can fix it")
     examined.add_argument("--ca-bundle", help="certificates to trust, where a proxy looks into TLS")
     command("connections", _connections, "list tenants and connections")
     command("re-key", _rekey, "wrap everything under the newest wrapping key")

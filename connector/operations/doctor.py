@@ -1,4 +1,4 @@
-"""What is wrong with a stamp, and who can mend it. Findings hold names, ids and dates, never a value of a setting."""
+"""What is wrong with a stamp, and who can fix it. Findings hold names, ids and dates, never a value of a setting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Finding:
     well: bool
     what: str
     mend: str = ""
-    """Who can mend it, and how."""
+    """Who can fix it, and how."""
 
     def line(self) -> str:
         return f"ok    {self.what}" if self.well else f"WRONG {self.what}\n      {self.mend}"

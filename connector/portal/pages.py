@@ -1,4 +1,4 @@
-"""The front page: what works, what does not, who can mend it, and what comes next."""
+"""The front page: what works, what does not, who can fix it, and what comes next."""
 
 from __future__ import annotations
 

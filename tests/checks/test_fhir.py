@@ -425,7 +425,7 @@ def test_findings_are_whole() -> None:
         for finding, text in check.findings.items():
             assert check.title and text.seen, name
             assert (text.state == "pass") == (not text.mend), f"{name} {finding}: what is wrong says what to do"
-            assert text.state != "fail" or text.who or finding == "unanswered", f"{name} {finding}: who can mend it?"
+            assert text.state != "fail" or text.who or finding == "unanswered", f"{name} {finding}: who can fix it?"
 
 
 def test_a_connection_of_the_api_can_be_asked_about(tenant: Tenant, simulated: Simulated) -> None:

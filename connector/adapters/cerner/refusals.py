@@ -1,4 +1,4 @@
-"""What a URN of Cerner's authorization server means to the people who can mend it.
+"""What a URN of Cerner's authorization server means to the people who can fix it.
 
 Source: Cerner authorization framework documentation, "Error URNs", and forums.oracle.com threads on them.
 """
