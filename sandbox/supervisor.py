@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,11 +22,10 @@ from sandbox import certificates, event_grid, seed, stamp, vendors
 from sandbox.azurite import Azurite
 from sandbox.cast import EVERYBODY
 from sandbox.cerner import appointments
+from sandbox.ports import free_ports
 from sandbox.world import REGIONS, Ports, World
 
 ROOT = Path(__file__).resolve().parent.parent
-_PORT_RANGE = range(20_000, 32_000)
-"""Below the kernel's range for outgoing connections, so that ours stay free over a restart of the app."""
 _START_S = 90.0
 _STOP_S = 15.0
 
@@ -217,19 +214,3 @@ def _ports(kept: Path, home: int | None) -> Ports:
             ports = Ports(**{**asdict(ports), "home": home})
     kept.write_text(json.dumps(asdict(ports)), encoding="utf-8")
     return ports
-
-
-def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports on which nothing listens."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(_PORT_RANGE)  # noqa: S311 - no secret
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found

@@ -12,7 +12,7 @@ import pytest
 
 from sandbox import stamp
 from sandbox.azurite import Azurite
-from sandbox.supervisor import free_ports
+from sandbox.ports import free_ports
 from sandbox.world import Ports
 from tests.guards import test_routes
 from tests.guards.declared import Declared, declared_functions
@@ -42,7 +42,7 @@ def answers(environment: Mapping[str, str]) -> dict[str, Any]:
         env={**os.environ, **environment},
         cwd=ROOT,
         capture_output=True,
-        timeout=90,
+        timeout=280,
         check=False,
     )
     assert run.returncode == 0, run.stderr.decode()[-4000:]

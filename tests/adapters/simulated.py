@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from connector.settings import Settings, load
 from sandbox import acs, certificates, entra, graph
 from sandbox.cast import HARBOR, HOSPITALS
 from sandbox.entra_tokens import ENTRA_CLIENT_ID
+from sandbox.ports import free_ports
 from sandbox.world import EntraUser, Ports, World
 
 KEY = "A" * 43
@@ -39,7 +39,7 @@ def vendors(folder: Path) -> Iterator[World]:
     made = certificates.make(folder / "certificates")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(made.cert, made.key)
-    ports = _free_ports()
+    ports = Ports(*free_ports(len(fields(Ports))))
     world = World(HOSPITALS, ports, folder / "clock")
     apps = {
         "entra": (entra.create_app(world), tls),
@@ -93,11 +93,5 @@ def answer_of(world: World, app: Entra, user: EntraUser | None) -> tuple[dict[st
     """The flow of a new sign-in, kept as JSON, and what Entra sends back when `user` (None: nobody) signs in."""
     url, flow = app.begin_sign_in(f"{world.ports.url('app')}/signin/callback")
     chosen = f"{url}&sandbox_user={user.oid if user else 'none'}"
-    location = requests.get(chosen, allow_redirects=False, timeout=10).headers["Location"]
+    location = requests.get(chosen, allow_redirects=False, timeout=30).headers["Location"]
     return json.loads(json.dumps(flow)), dict(parse_qsl(urlsplit(location).query))
-
-
-def _free_ports() -> Ports:
-    with contextlib.ExitStack() as taken:
-        sockets = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(Ports)]
-        return Ports(*(listener.getsockname()[1] for listener in sockets))

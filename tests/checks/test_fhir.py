@@ -21,6 +21,7 @@ from connector.ehr_access import EhrAccess
 from connector.errors import ConnectorError, PermanentError, TransientError
 from connector.tenants import Connection, Department
 from sandbox.cast import HARBOR, NORDLYS
+from sandbox.ports import free_ports
 from tests.adapters.cerner_world import SMART, OtherServer, Simulated
 from tests.adapters.serving import raw
 from tests.adapters.test_http_guard import entry
@@ -134,8 +135,7 @@ def test_dns_that_changes_between_two_questions_is_refused_at_the_second(tenant:
 
 
 def test_nobody_there_and_no_such_name(tenant: Tenant) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    (port,) = free_ports(1)
     assert state(ask(tenant, f"http://127.0.0.1:{port}/r4/T"))["fhir.address"] == "unreachable"
 
     def resolve(*_: Any) -> list[Any]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,6 +23,7 @@ from werkzeug.serving import make_server
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments, authorization, fhir, powerchart
 from sandbox.cerner.clients import CLIENTS
+from sandbox.ports import free_ports
 from sandbox.world import Ports, Registration, World
 
 REDIRECT = "http://127.0.0.1:1/launch/callback"
@@ -54,7 +54,7 @@ class Cerner:
 
     def discovered(self, hospital: str, persona: str = "provider") -> dict[str, Any]:
         url = f"{self.base(hospital, persona)}/.well-known/smart-configuration"
-        found: dict[str, Any] = requests.get(url, timeout=5).json()
+        found: dict[str, Any] = requests.get(url, timeout=30).json()
         return found
 
     def authorize(
@@ -82,7 +82,7 @@ class Cerner:
             self.discovered(hospital, persona)["authorization_endpoint"],
             params=asked,
             allow_redirects=False,
-            timeout=5,
+            timeout=30,
         )
 
     def token(self, hospital: str, persona: str = "provider", **form: str) -> requests.Response:
@@ -90,10 +90,10 @@ class Cerner:
         endpoint = self.discovered(hospital, "provider" if persona == "system" else persona)["token_endpoint"]
         client_id = CLIENT_IDS[persona]
         if self.world.hospitals[hospital].client_authentication == "client_secret_basic":
-            return requests.post(endpoint, data=form, auth=(client_id, CLIENTS[client_id][1]), timeout=5)
+            return requests.post(endpoint, data=form, auth=(client_id, CLIENTS[client_id][1]), timeout=30)
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         form.setdefault("client_assertion", self.assertion(client_id, endpoint))
-        return requests.post(endpoint, data=form, timeout=5)
+        return requests.post(endpoint, data=form, timeout=30)
 
     def assertion(self, client_id: str, audience: str) -> str:
         claims = {
@@ -133,16 +133,13 @@ class Cerner:
     ) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/fhir+json"}
         return requests.get(
-            f"{self.base(hospital, persona)}/{path}", params=params, headers=headers, timeout=5
+            f"{self.base(hospital, persona)}/{path}", params=params, headers=headers, timeout=30
         )
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Cerner]:
-    names = [field.name for field in dataclasses.fields(Ports)]
-    with ExitStack() as reserved:
-        sockets = [reserved.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        ports = Ports(**{name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)})
+    ports = Ports(*free_ports(len(dataclasses.fields(Ports))))
     world = World(HOSPITALS, ports, folder / "clock")
     appointments.populate(world)
     for key in world.hospitals:

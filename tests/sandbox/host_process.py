@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,12 @@ from typing import Any, Self
 
 import requests
 
+from sandbox.ports import free_ports
+
 SAMPLE_APP = "tests.sandbox.sample_app.function_app"
 
 
-def eventually(look: Callable[[], Any], within_s: float = 20.0) -> Any:
+def eventually(look: Callable[[], Any], within_s: float = 60.0) -> Any:
     """The first true value of `look`."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
@@ -39,8 +40,7 @@ class Host:
     """`with Host(folder, storage) as host:` runs the sample app; the trace outlives a restart in the same folder."""
 
     def __init__(self, folder: Path, storage: str, *, workers: int = 1, app: str = SAMPLE_APP, **env: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.trace_file, self.log_file, self.clock_file = folder / "trace", folder / "log", folder / "clock"
         self._command = [sys.executable, "-m", "sandbox.host", "--port", str(port), "--workers", str(workers),
@@ -53,7 +53,7 @@ class Host:
     def run(self) -> int:
         """For an app that is refused: the exit code."""
         with self.log_file.open("ab") as log:
-            return subprocess.run(self._command, env=self._env, stderr=log, timeout=30, check=False).returncode
+            return subprocess.run(self._command, env=self._env, stderr=log, timeout=120, check=False).returncode
 
     def __enter__(self) -> Self:
         with self.log_file.open("ab") as log:
@@ -63,8 +63,8 @@ class Host:
 
     def ready(self) -> bool:
         try:
-            return requests.get(f"{self.url}/_host/ready", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/_host/ready", timeout=30).ok
+        except requests.RequestException:
             assert self.process.poll() is None, self.log()
             return False
 
@@ -74,7 +74,7 @@ class Host:
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(by)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:

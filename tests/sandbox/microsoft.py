@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from werkzeug.serving import make_server
 
 from sandbox import acs, certificates, entra, graph, teams
 from sandbox.cast import HOSPITALS
+from sandbox.ports import free_ports
 from sandbox.world import REGIONS, Ports, World
 
 
@@ -30,10 +30,7 @@ class Served:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Served]:
-    names = [field.name for field in dataclasses.fields(Ports)]
-    with ExitStack() as reserved:
-        sockets = [reserved.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        ports = Ports(**{name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)})
+    ports = Ports(*free_ports(len(dataclasses.fields(Ports))))
     world = World(HOSPITALS, ports, folder / "clock")
     made = certificates.make(folder / "certificates")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 from sandbox import graph, home
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments
-from sandbox.supervisor import free_ports
+from sandbox.ports import free_ports
 from sandbox.world import Meeting, Ports, Registration, SentEmail, SentMessage, World
 
 
@@ -26,7 +26,7 @@ class Api:
         self.base = f"{world.ports.url('home')}/_control"
 
     def ask(self, method: str, path: str, body: Any = None, status: int = 200) -> Any:
-        answer = requests.request(method, self.base + path, json=body, timeout=10)
+        answer = requests.request(method, self.base + path, json=body, timeout=30)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -70,9 +70,9 @@ def add_meeting(world: World) -> Meeting:
 
 
 def test_a_body_needs_no_content_type(api: Api) -> None:
-    answer = requests.post(f"{api.base}/clock", data='{"advance_s": 60}', timeout=10)
+    answer = requests.post(f"{api.base}/clock", data='{"advance_s": 60}', timeout=30)
     assert answer.status_code == 200
-    assert "object" in requests.post(f"{api.base}/clock", data="{", timeout=10).json()["error"]
+    assert "object" in requests.post(f"{api.base}/clock", data="{", timeout=30).json()["error"]
 
 
 def test_booking_moving_and_cancelling(api: Api) -> None:
@@ -108,7 +108,7 @@ def test_the_clock_moves_and_reset_returns_to_the_beginning(api: Api, tmp_path: 
 def test_faults_hit_the_next_requests_and_requests_are_counted(api: Api) -> None:
     api.ask("POST", "/faults", {"vendor": "graph", "kind": "500", "next": 2})
     organization = f"{api.world.ports.url('graph')}/v1.0/organization"
-    answers = [requests.get(organization, timeout=10).status_code for _ in range(3)]
+    answers = [requests.get(organization, timeout=30).status_code for _ in range(3)]
     assert answers == [500, 500, 401]
     assert sum(api.ask("GET", "/requests")["graph"].values()) == 3
 
@@ -169,14 +169,14 @@ def test_the_outbox_lists_what_was_accepted(api: Api) -> None:
     api.world.outbox.append(message)
     [seen] = api.ask("GET", "/outbox")
     assert (seen["to"], seen["text"]) == (message.to, message.text)
-    phone = requests.get(f"{api.world.ports.url('home')}/phone/harbor/mira", timeout=10).text
+    phone = requests.get(f"{api.world.ports.url('home')}/phone/harbor/mira", timeout=30).text
     assert '<a href="https://a.example/j/x"' in phone
 
 
 def test_a_phone_can_answer_a_number(api: Api) -> None:
     home = api.world.ports.url("home")
-    assert "Text to +18005550100" in requests.get(f"{home}/phone/harbor/mira", timeout=10).text
-    assert "Text to" not in requests.get(f"{home}/phone/nordlys/jens", timeout=10).text
+    assert "Text to +18005550100" in requests.get(f"{home}/phone/harbor/mira", timeout=30).text
+    assert "Text to" not in requests.get(f"{home}/phone/nordlys/jens", timeout=30).text
     answer = requests.post(f"{home}/phone/harbor/mira/reply", {"text": "C"}, timeout=40, allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/phone/harbor/mira")
 
@@ -189,11 +189,11 @@ def test_mail_is_listed_and_shown_in_the_inbox(api: Api) -> None:
     [seen] = api.ask("GET", "/mail")
     assert (seen["to"], seen["subject"], seen["text"]) == (mira.email, "Visit <1>", "Join")
     home = api.world.ports.url("home")
-    assert "Visit &lt;1&gt;" in requests.get(f"{home}/phone/harbor/mira", timeout=10).text
-    shown = requests.get(f"{home}/mail/i", timeout=10)
+    assert "Visit &lt;1&gt;" in requests.get(f"{home}/phone/harbor/mira", timeout=30).text
+    shown = requests.get(f"{home}/mail/i", timeout=30)
     assert 'href="https://a.example/j/x"' in shown.text
     assert "default-src 'none'" in shown.headers["Content-Security-Policy"]
-    assert requests.get(f"{home}/mail/other", timeout=10).status_code == 404
+    assert requests.get(f"{home}/mail/other", timeout=30).status_code == 404
 
 
 def test_carriers_verify_a_number_that_was_bought(api: Api) -> None:
@@ -245,20 +245,20 @@ def test_what_makes_no_sense_is_refused_with_a_reason(
 
 def test_the_home_page_moves_the_same_world(api: Api) -> None:
     base = api.world.ports.url("home")
-    page = requests.post(f"{base}/_home/clock", data={"advance_s": "3600"}, timeout=10)
+    page = requests.post(f"{base}/_home/clock", data={"advance_s": "3600"}, timeout=30)
     assert page.status_code == 200 and "Time moved on" in page.text
     assert api.world.offset == timedelta(hours=1)
-    page = requests.post(f"{base}/_home/book", data={"hospital": "harbor", "patient": "x"}, timeout=10)
+    page = requests.post(f"{base}/_home/book", data={"hospital": "harbor", "patient": "x"}, timeout=30)
     assert "That did not work" in page.text
     add_meeting(api.world)
-    assert "0 in the lobby" in requests.get(base, timeout=10).text
-    assert requests.get(f"{base}/phone/harbor/nobody", timeout=10).status_code == 404
+    assert "0 in the lobby" in requests.get(base, timeout=30).text
+    assert requests.get(f"{base}/phone/harbor/nobody", timeout=30).status_code == 404
 
 
 def test_whoever_follows_the_page_opens_the_chart_of_the_visit_that_was_booked(api: Api) -> None:
     base = api.world.ports.url("home")
     form = {"hospital": "harbor", "patient": "suri", "clinician": "lindqvist", "in_minutes": "30"}
-    page = requests.post(f"{base}/_home/book", data=form, timeout=10).text
+    page = requests.post(f"{base}/_home/book", data=form, timeout=30).text
     booking, chart = page[page.index('id="visit"') :], page[page.index('id="powerchart"') :]
     assert booking.index('role="status">Booked.') < booking.index("</section>")
     assert 'value="odette" selected' in booking[: booking.index("</form>")]
