@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +11,12 @@ from uuid import uuid4
 import flask
 import pytest
 
-from connector.adapters import acs
 from connector.adapters.acs_email import AcsEmail, Email
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
 from sandbox import acs_email
 from sandbox.acs import ACS_KEYS
 from sandbox.cast import HARBOR
+from sandbox.ports import free_ports
 from sandbox.world import World
 from tests.adapters.serving import listening, raw, shown
 from tests.adapters.simulated import vendors
@@ -34,10 +33,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(running: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(running: World) -> World:
     running.reset()
     running.email_limits = running.email_read_limits = (1000, 1000)  # the tests share one domain
-    monkeypatch.setattr(acs, "READ_S", 0.5)
+    running.patience_s = 0.2
     return running
 
 
@@ -124,8 +123,7 @@ def test_refusals_of_a_message_and_of_the_sender(world: World, mailer: AcsEmail)
 
 
 def test_nothing_listens(running: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     unheard = AcsEmail(f"http://127.0.0.1:{port}", KEY, None, SENDER)
     assert failure(unheard, TransientError).code == "email.unreachable"
 

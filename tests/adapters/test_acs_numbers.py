@@ -9,7 +9,6 @@ from typing import Any
 import flask
 import pytest
 
-from connector.adapters import acs
 from connector.adapters.acs_numbers import AcsNumbers, Offer, Reservation
 from connector.errors import AmbiguousError, PermanentError, TransientError
 from sandbox.acs import ACS_KEYS
@@ -127,10 +126,8 @@ def test_what_may_have_happened_is_ambiguous(
     assert not world.purchases
 
 
-def test_a_lost_answer_and_nobody_there(
-    world: World, numbers: AcsNumbers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(acs, "READ_S", 0.5)
+def test_a_lost_answer_and_nobody_there(world: World, numbers: AcsNumbers) -> None:
+    world.patience_s = 0.2
     held, offer = new_id(), numbers.browse("US", "toll_free")[0]
     numbers.reserve(held, offer)
     world.add_fault("acs", "timeout_after_accept", 1)

@@ -22,6 +22,7 @@ from connector.errors import AmbiguousError, ConnectorError, PermanentError, Tra
 from sandbox import certificates
 from sandbox.acs import ACS_KEYS
 from sandbox.cast import HARBOR
+from sandbox.ports import free_ports
 from sandbox.world import World
 from tests.adapters.serving import listening, raw, shown
 from tests.adapters.simulated import vendors
@@ -38,9 +39,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(running: World, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(running: World) -> World:
     running.reset()
-    monkeypatch.setattr(acs, "READ_S", 0.5)
+    running.patience_s = 0.2
     return running
 
 
@@ -138,8 +139,7 @@ def test_sender_of_somebody_else_and_wrong_key(world: World, sms: AcsSms) -> Non
 
 
 def test_nothing_listens(running: World) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     assert failure(AcsSms(f"http://127.0.0.1:{port}", KEY, None), TransientError).code == "sms.unreachable"
 
 
@@ -157,6 +157,10 @@ def closes(connection: socket.socket, over: threading.Event) -> None:
     """End without a word."""
 
 
+def says_nothing(connection: socket.socket, over: threading.Event) -> None:
+    over.wait(10)
+
+
 def stops_in_the_body(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(b'HTTP/1.1 202 Accepted\r\nContent-Length: 900\r\n\r\n{"value":[')
     over.wait(10)
@@ -166,10 +170,11 @@ def cuts_the_body(connection: socket.socket, over: threading.Event) -> None:
     connection.sendall(b'HTTP/1.1 202 Accepted\r\nContent-Length: 900\r\n\r\n{"value":[')
 
 
-@pytest.mark.parametrize("behave", [closes, stops_in_the_body, cuts_the_body])
+@pytest.mark.parametrize("behave", [closes, says_nothing, stops_in_the_body, cuts_the_body])
 def test_connection_that_breaks_after_the_request(
-    world: World, behave: Callable[[socket.socket, threading.Event], None]
+    world: World, monkeypatch: pytest.MonkeyPatch, behave: Callable[[socket.socket, threading.Event], None]
 ) -> None:
+    monkeypatch.setattr(acs, "READ_S", 0.5)
     with raw(behave) as port:
         error = failure(AcsSms(f"http://127.0.0.1:{port}", KEY, None), AmbiguousError)
     assert error.code == "sms.unknown_outcome"

@@ -69,6 +69,9 @@ def test_id_tokens_with_and_without_kid_and_issuer(
     assert verify(signer.token(nonce="n"), nonce="n")
 
 
+IN_AN_HOUR = object()
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -76,7 +79,7 @@ def test_id_tokens_with_and_without_kid_and_issuer(
         ({"aud": None}, "malformed"),
         ({"exp": None}, "malformed"),
         ({"iat": None}, "malformed"),
-        ({"iat": int(time.time()) + 3600}, "expired"),
+        ({"iat": IN_AN_HOUR}, "expired"),
         ({"iss": "https://authorization.cerner.example/tenants/T/"}, "issuer"),
         ({"iss": None}, "malformed"),
         ({"nonce": "other"}, "nonce"),
@@ -89,6 +92,8 @@ def test_id_tokens_with_and_without_kid_and_issuer(
     ],
 )
 def test_claims_are_checked(other: OtherServer, verify: Callable[..., Any], change: dict[str, Any], what: str) -> None:
+    if change.get("iat") is IN_AN_HOUR:
+        change = {"iat": int(time.time()) + 3600}
     token = Signer(other, "ES256").token(**change)
     with pytest.raises(PermanentError) as refused:
         verify(token, nonce="n")

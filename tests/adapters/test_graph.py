@@ -16,7 +16,7 @@ from connector.adapters.graph_http import GraphHttp
 from connector.errors import PermanentError, TransientError
 from sandbox.cast import HARBOR, NORDLYS
 from sandbox.world import World
-from tests.adapters.serving import listening, shown
+from tests.adapters.serving import listening, raw, shown
 from tests.adapters.simulated import settings, vendors, without_waiting
 
 TENANT, ORGANIZER = HARBOR.tid, HARBOR.organizers[0].oid
@@ -135,12 +135,19 @@ def test_retries_make_no_second_meeting(world: World, graph: Graph) -> None:
         made(graph)
 
 
-def test_answer_lost_after_the_meeting_was_made(
-    world: World, graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(microsoft, "TIMEOUT_S", (1.0, 0.5))
+def test_answer_lost_after_the_meeting_was_made(world: World, graph: Graph) -> None:
+    world.patience_s = 0.2
     world.add_fault("graph", "timeout_after_accept", 1)
     assert made(graph) and len(world.meetings) == 1
+
+
+def test_no_answer_at_all_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(microsoft, "TIMEOUT_S", (3.05, 0.2))
+    with raw(lambda connection, over: over.wait(10) and None) as port:
+        graph = Graph(GraphHttp(f"http://127.0.0.1:{port}", lambda _: "bearer-secret"))
+        without_waiting(graph._http)
+        with pytest.raises(TransientError, match=r"graph.timed_out"):
+            made(graph)
 
 
 class Scripted:

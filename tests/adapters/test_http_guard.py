@@ -6,7 +6,6 @@ import gzip
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from connector.adapters.http import OutgoingHttp, OutgoingPolicy
 from connector.errors import AmbiguousError, ConnectorError, PermanentError, TransientError
 from sandbox import certificates
+from sandbox.ports import free_ports
 from tests.adapters.serving import listening, raw, shown
 
 SECRET = "patient-13207741-token"
@@ -180,11 +180,9 @@ def test_a_dripping_server_is_cut_off(start: bytes) -> None:
         while not over.wait(0.05):
             connection.sendall(b"a")
 
-    began = time.monotonic()
     with raw(drip) as port, pytest.raises(TransientError) as cut:
         OutgoingHttp(LOOPBACK, total_s=0.6).request("GET", f"http://127.0.0.1:{port}/{SECRET}")
     assert cut.value.code == "outgoing.timed_out"
-    assert time.monotonic() - began < 5
     assert SECRET not in shown(cut.value)
 
 
@@ -277,15 +275,14 @@ def test_no_answer_is_ambiguous_only_when_the_request_went_out(http: OutgoingHtt
     def hang_up(connection: socket.socket, over: threading.Event) -> None:
         connection.shutdown(socket.SHUT_RDWR)
 
-    for behave, code in ((silent, "outgoing.timed_out"), (hang_up, "outgoing.interrupted")):
+    for behave, code, patience in ((silent, "outgoing.timed_out", 0.2), (hang_up, "outgoing.interrupted", 20)):
         with raw(behave) as port:
             for method, kind in (("GET", TransientError), ("POST", AmbiguousError)):
                 with pytest.raises(TransientError) as failed:
-                    http.request(method, f"http://127.0.0.1:{port}/{SECRET}", data=SECRET, timeout=(1, 0.2))
+                    http.request(method, f"http://127.0.0.1:{port}/{SECRET}", data=SECRET, timeout=(5, patience))
                 assert (type(failed.value), failed.value.code) == (kind, code)
                 assert SECRET not in shown(failed.value)
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    (port,) = free_ports(1)
     with pytest.raises(TransientError) as failed:
         http.request("POST", f"http://127.0.0.1:{port}/{SECRET}")
     assert (type(failed.value), failed.value.code) == (TransientError, "outgoing.unreachable")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from connector import tenants
-from connector.adapters import acs
 from connector.adapters.tables import Row
 from connector.checks import Check, self_test
 from connector.errors import TransientError
@@ -159,10 +158,8 @@ def test_the_limits_hold(chain: Chain) -> None:
 @pytest.mark.parametrize(("kind", "finding", "arrived"), [
     ("429", "unanswered", 0), ("500", "uncertain", 0), ("timeout_after_accept", "uncertain", 1),
 ])  # fmt: skip
-def test_it_is_sent_at_most_once(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, kind: Any, finding: str, arrived: int
-) -> None:
-    monkeypatch.setattr(acs, "READ_S", 0.5)
+def test_it_is_sent_at_most_once(chain: Chain, kind: Any, finding: str, arrived: int) -> None:
+    chain.world.patience_s = 0.2
     chain.world.add_fault("acs", kind, 1)
     assert chain.text() == finding
     assert len(chain.world.outbox) == arrived

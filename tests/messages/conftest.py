@@ -3,13 +3,12 @@
 import base64
 import json
 import secrets
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from werkzeug.serving import make_server
 
 from connector import bootstrap, clock, messages, settings, tenants
-from connector.adapters import acs
 from connector.adapters.tables import Row, Tables, Write
 from connector.messages import brakes, dispatch, lease, ledger
 from connector.messages.send import Desk
@@ -44,11 +42,14 @@ from sandbox import acs_email
 from sandbox.azurite import Azurite
 from sandbox.cast import HOSPITALS
 from sandbox.cerner import appointments, authorization, clients, fhir
+from sandbox.ports import free_ports
 from sandbox.world import REGIONS, Hospital, Ports, SentMessage, World
 from tests.messages.lives import Clinic, NewClinic
 from tests.tenants.stamp import agree, verified
 
 ACTOR = Actor("0d4f7a91-6b2c-4e38-9f15-a7c3d8e20b61")
+MORNING = datetime(2026, 11, 23, 15, 10, 5, tzinfo=UTC)
+"""When each test begins: a Monday in winter, whatever the day, the hour and the second are outside."""
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +61,7 @@ def published() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def vendors(published: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Simulated Cerner and Communication Services, listening for the whole run."""
-    names = [field.name for field in fields(Ports)]
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-        ports = Ports(**{name: s.getsockname()[1] for name, s in zip(names, sockets, strict=True)})
+    ports = Ports(*free_ports(len(fields(Ports))))
     world = World(HOSPITALS, ports, tmp_path_factory.mktemp("world") / "clock")
     apps = {
         "cerner": fhir.create_app(world, "provider"),
@@ -179,9 +177,10 @@ class Stage:
 def staged(
     vendors: World, published: list[dict[str, Any]], azurite: Azurite, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Stage]]:
-    monkeypatch.setattr(acs, "READ_S", 1)
     monkeypatch.setattr(dispatch, "PATIENCE", timedelta(0))  # what was released and not sent is released again
     vendors.reset()
+    vendors.advance(MORNING - vendors.now())
+    vendors.patience_s = 0.2  # who gets no answer is not kept waiting for it
     vendors.sms_per_minute = dict.fromkeys(vendors.sms_per_minute, 10_000)  # the tests share one sender
     vendors.email_limits = vendors.email_read_limits = (10_000, 10_000)
     appointments.populate(vendors)

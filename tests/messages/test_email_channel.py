@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 
-from connector.adapters import acs
 from connector.adapters.acs_email import Email
 from connector.ehr import ContactPoint, Patient
 from connector.messages import contacts, ledger, optouts, pace, send, sweep
@@ -180,7 +179,6 @@ def test_while_the_service_fails_and_workers_die_each_email_arrives_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As tests/chaos does with texts: one attempt in four meets a fault, one record in three is lost."""
-    monkeypatch.setattr(acs, "READ_S", 0.2)
     for index in (0, 2, 3, 4):
         telecom(stage, index, "email")
     booked = [stage.book(index, in_minutes=600 + 45 * turn) for turn in range(5) for index in (0, 2, 3, 4)]

@@ -71,7 +71,7 @@ def test_an_answer_lost_twice_is_left_to_the_sweep(stage: Stage, fault: Any) -> 
     stage.deliver()
     assert stage.status() == {"claimed": 1}
     stage.deliver()
-    assert swept(stage, 60) == 0, "the worker still has time"
+    assert swept(stage, 30) == 0, "the worker still has time"
     assert swept(stage, 80) == 1
     assert len(stage.outbox) == 1
     assert stage.status() == {"sent": 1} and stage.rows("k") == []
@@ -130,7 +130,7 @@ def test_a_worker_that_dies_before_sending_is_made_up_for_once(stage: Stage, mon
     crash(stage, monkeypatch, send.Desk, "attempt")
     assert stage.status() == {"claimed": 2} and stage.outbox == []
     stage.deliver()
-    assert swept(stage, 60) == 0
+    assert swept(stage, 30) == 0
     with ThreadPoolExecutor(2) as pool:
         settled = list(pool.map(lambda _: swept(stage, 80), range(2)))
     assert sum(settled) == 2

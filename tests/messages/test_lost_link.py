@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,7 +23,9 @@ MIRA, STRANGER = "(312) 555-2348", "+13125550143"
 
 
 @pytest.fixture(autouse=True)
-def fresh_minute() -> None:
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which all that is asked is asked."""
+    monkeypatch.setattr(flood, "time", SimpleNamespace(monotonic=lambda: 60.0))
     flood._asked.clear()
 
 

@@ -168,12 +168,8 @@ def test_acs_down_while_it_buys_proves_nothing(customer: Customer, world: World)
     assert (done.state, done.code) == ("done", "") and len(world.purchases) == 1
 
 
-def test_a_lost_answer_to_the_purchase_buys_once(
-    customer: Customer, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from connector.adapters import acs
-
-    monkeypatch.setattr(acs, "READ_S", 0.5)
+def test_a_lost_answer_to_the_purchase_buys_once(customer: Customer, world: World) -> None:
+    world.patience_s = 0.2
     begun = customer.start()
     real = customer.services.numbers(customer.scope.region)
     purchase = real.purchase
