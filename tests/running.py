@@ -37,14 +37,15 @@ _OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory, count_storage: Callable[[int], None]) -> Iterator[Sandbox]:
     """Both hospitals configured, at 17:00 UTC: no visit of today falls on another day. What a test changes, it
-    puts back."""
+    puts back. Without timers, which would text, count and store in the midst of any test; a test calls what they call,
+    and the stories have them."""
     running = Sandbox(tmp_path_factory.mktemp("running") / "sandbox")
     now = running.world.now()
     wanted = now.replace(hour=17, minute=0)
     running.world.advance(wanted - now + timedelta(days=wanted < now))
     ports = running.world.ports
     listed = stamp.listed_bases(ports) | {GUEST: [ports.fhir_base(HARBOR.ehr_tenant)]}
-    running.app_environment_overrides["CONNECTOR_TENANTS"] = json.dumps(listed)
+    running.app_environment_overrides |= {"CONNECTOR_TENANTS": json.dumps(listed), "SANDBOX_TIMERS": "off"}
     with running:
         yield running
         count_storage(running.azurite.operations)
@@ -121,8 +122,8 @@ class Live:
         return self.tables[self.world.hospitals[hospital].region].get_table_client(name)
 
     def rows(self) -> Counter[tuple[str, str]]:
-        """How many rows of each kind are stored, by table and first part of the key, without what timers write
-        and the index keys, which their first use makes."""
+        """How many rows of each kind are stored, by table and first part of the key, without what scans write and the
+        index keys, which their first use makes."""
         found: Counter[tuple[str, str]] = Counter()
         for service in self.tables.values():
             for table in service.list_tables():
@@ -134,7 +135,7 @@ class Live:
 
     @contextmanager
     def nothing_stored(self) -> Iterator[None]:
-        """No kind of row grows; a purge may run meanwhile."""
+        """No kind of row grows."""
         before = self.rows()
         yield
         assert not self.rows() - before
@@ -151,7 +152,7 @@ class Live:
 
     @contextmanager
     def down(self, *vendors: str) -> Iterator[None]:
-        """Every request of these vendors fails, however many the timers send meanwhile."""
+        """Every request of these vendors fails."""
         for vendor in vendors:
             self.world.add_fault(vendor, "500", 1_000_000)
         try:

@@ -109,7 +109,7 @@ def _serve(listener: socket.socket, module_name: str, parent_gone: int) -> int:
     try:
         app, invoker = load(module_name), Invoker()
         web, listeners = Web(app, invoker), list[threading.Thread]()
-        if timer_functions := app.of("timerTrigger"):
+        if (timer_functions := app.of("timerTrigger")) and os.environ.get("SANDBOX_TIMERS") != "off":
             listeners.append(Timers(timer_functions, invoker, stop))
         if queue_functions := app.of("queueTrigger"):
             from sandbox.host.queues import Poller  # slow to import
