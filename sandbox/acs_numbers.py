@@ -100,7 +100,7 @@ class NumbersResource:
             raise AcsError(403, "QuotaExceeded", "The quota of phone numbers of this subscription is used up.")
         if "numbers_refused" in self.world.mischief:
             raise AcsError(400, "BadRequest", "The subscription is not eligible to purchase phone numbers.")
-        found |= {"status": "submitted", "ready": self.world.now() + timedelta(seconds=self.world.provisioning_s)}
+        found |= {"status": "submitted", "submitted": self.world.now()}
         return f"reservationPurchase_{reservation_id}"
 
     def release(self, number: str) -> str:
@@ -123,7 +123,8 @@ class NumbersResource:
             found["status"] = "expired"
             for entry in found["phoneNumbers"].values():
                 entry["status"] = "expired"
-        if found["status"] == "submitted" and found["ready"] <= now:
+        provisioning = timedelta(seconds=self.world.provisioning_s)
+        if found["status"] == "submitted" and found["submitted"] + provisioning <= now:
             found["status"] = "completed"
             for number, entry in found["phoneNumbers"].items():
                 if entry["status"] == "reserved":

@@ -53,7 +53,7 @@ def azurite(
 def chromium() -> Iterator[Browser]:
     """A browser for the whole run; a test opens a context of its own in it."""
     executable, environment = chromium_browser.find()
-    expect.set_options(timeout=20_000)  # a machine under load is slow, not wrong
+    expect.set_options(timeout=chromium_browser.PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=chromium_browser.ARGUMENTS, env=environment

@@ -46,7 +46,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
         return Package(printed, place / "app", set(archive.namelist()))
 
 
-@pytest.mark.timeout(SECONDS)
 def test_it_holds_the_app_its_packages_and_nothing_else(package: Package) -> None:
     assert {name.split("/")[0] for name in package.names} - {"__pycache__"} == {
         ".python_packages", "connector", "function_app.py", "host.json",
@@ -78,7 +77,6 @@ def test_every_module_has_bytecode_that_asks_for_no_source(package: Package) -> 
     assert len(sources) > 1000
 
 
-@pytest.mark.timeout(SECONDS)
 def test_the_same_sources_give_the_same_bytes(package: Package, tmp_path: Path) -> None:
     again = make(tmp_path / "again.zip", PYTHONHASHSEED="7", TMPDIR=str(tmp_path), TZ="Asia/Tokyo")
     assert again["sha256"] == package.printed["sha256"]
@@ -105,7 +103,7 @@ def test_the_worker_indexes_it_with_nothing_else_installed(package: Package, tmp
     run = subprocess.run(
         [sys._base_executable, "-I", "-S", str(ROOT / "tests" / "package_program.py"),
          str(ROOT), str(package.folder), str(worker)],
-        env={**os.environ, **every_region()}, cwd=package.folder, capture_output=True, timeout=90, check=False,
+        env={**os.environ, **every_region()}, cwd=package.folder, capture_output=True, timeout=280, check=False,
     )
     assert run.returncode == 0, run.stderr.decode()[-4000:]
     found = json.loads(run.stdout)

@@ -24,6 +24,8 @@ _FONTS = """<?xml version="1.0"?>
 </fontconfig>
 """
 
+PATIENCE_MS = 45_000
+"""How long a test waits for what it expects: a machine under load is slow, not wrong."""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",

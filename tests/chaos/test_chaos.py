@@ -9,7 +9,7 @@ from tests.chaos.harness import Run, running
 from tests.chaos.plan import Plan
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_five_kills_and_one_request_in_twenty_failing(tmp_path: Path, count_storage: Callable[[int], None]) -> None:
     """300 messages: confirmations, then changes, cancellations and reminders of the same visits."""
     plan = Plan(count=143, mixed=True, kills=5, fault_rate=0.05, restart_storage=True, slow_worker=True, hasty=True,

@@ -21,7 +21,7 @@ def at_once(live: Live) -> Iterator[Live]:
 
 
 def over(live: Live, begun: NumberOperation) -> NumberOperation:
-    last = time.monotonic() + 60
+    last = time.monotonic() + 120
     while not (found := numbers.operation(live.scope(), begun.id)).over:
         assert time.monotonic() < last, found
         time.sleep(0.2)

@@ -49,7 +49,7 @@ def operate(live: Live, tmp_path: Path) -> Run:
         given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REQUESTS_CA_BUNDLE": live.ca}
         return subprocess.run(
             [sys.executable, "-m", "connector.operations", "--group", "rg-visits", *arguments],
-            cwd=ROOT, env=given, input=typed, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, env=given, input=typed, capture_output=True, text=True, timeout=240, check=False,
         )
 
     return run

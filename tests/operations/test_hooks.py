@@ -80,7 +80,7 @@ class Cloud:
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         given = {"PATH": f"{self.place}:{os.environ['PATH']}", "RETRY_S": "0", **environment}
-        return subprocess.run([INFRA / script, *arguments], env=given, capture_output=True, text=True, timeout=60,
+        return subprocess.run([INFRA / script, *arguments], env=given, capture_output=True, text=True, timeout=240,
                               check=False)  # fmt: skip
 
     def keys(self, **changes: str) -> subprocess.CompletedProcess[str]:

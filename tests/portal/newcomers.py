@@ -48,13 +48,13 @@ def listed(live: Live, *names: str) -> Iterator[dict[str, Hospital]]:
         one.tid: [world.ports.fhir_base(one.ehr_tenant), world.ports.patient_fhir_base(one.ehr_tenant)]
         for one in made.values()
     }
-    known = json.loads(sandbox.environment[TENANTS])
-    sandbox.app_environment_overrides[TENANTS] = json.dumps(known | bases)
+    known = sandbox.app_environment_overrides[TENANTS]
+    sandbox.app_environment_overrides[TENANTS] = json.dumps(json.loads(known) | bases)
     sandbox.restart_app()
     try:
         yield made
     finally:
-        del sandbox.app_environment_overrides[TENANTS]
+        sandbox.app_environment_overrides[TENANTS] = known
         sandbox.restart_app()
         with world.lock:
             for one in made.values():

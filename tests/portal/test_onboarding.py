@@ -189,7 +189,7 @@ def buyer(live: Live, hospitals: dict[str, Hospital]) -> Browser:
 def followed(browser: Browser, begun: requests.Response) -> str:
     """The page of an order, when it is over."""
     path = begun.headers["Location"].removeprefix(browser.live.app)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # a hint that was lost is given again after half a minute
     while "data-follow" in (page := browser.get(path).text):
         assert time.monotonic() < deadline
         assert '<meta http-equiv="refresh"' in page and "nothing is bought twice" in page

@@ -18,8 +18,6 @@ from tests.running import Browser as HttpBrowser
 from tests.running import Live
 from tests.story.pages import DESKTOP, PHONE, Heard, Visitor
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def hospitals(live: Live) -> Iterator[dict[str, Hospital]]:
@@ -65,6 +63,7 @@ def test_by_mouse_with_reloads_and_restarts(live: Live, chromium: Browser, hospi
         """The app is killed while the number comes; whoever comes back goes on."""
         order = page.url
         live.sandbox.restart_app()
+        live.world.provisioning_s = 0
         page.goto(f"{live.app}/portal/setup")
         if page.url != order:  # it is over: the step that was open last
             expect(page.get_by_role("heading", name="1. Two consents")).to_be_visible()
@@ -84,6 +83,7 @@ def test_by_mouse_with_reloads_and_restarts(live: Live, chromium: Browser, hospi
     live.sandbox.restart_app()
     page.goto(f"{live.app}/portal/setup")
     expect(page.get_by_role("link", name="Withdraw the consents")).to_be_visible()
+    live.world.provisioning_s = 3600  # a page that follows it stands still while it is looked at
     number = admin.generate(wait=die_and_wait)
     live.sandbox.restart_app()
     page.goto(f"{live.app}/portal/setup")

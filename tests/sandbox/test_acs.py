@@ -20,6 +20,7 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 
 from sandbox import acs
 from sandbox.cast import HARBOR, NORDLYS
+from tests.sandbox.host_process import eventually
 from tests.sandbox.microsoft import Served, serve
 
 TO = HARBOR.patients[0].mobile
@@ -60,7 +61,7 @@ def signed(
         "Content-Type": "application/json",
         "Authorization": f"HMAC-SHA256 SignedHeaders=date;host;x-ms-content-sha256&Signature={signature}",
     }
-    return requests.request(method, base + path, data=content, headers=headers, timeout=10)
+    return requests.request(method, base + path, data=content, headers=headers, timeout=30)
 
 
 def message(*recipients: dict[str, Any], text: str = "Hello") -> dict[str, Any]:
@@ -102,7 +103,7 @@ def test_wrong_key_stale_date_and_changed_body_are_denied(served: Served) -> Non
     path, stale = "/sms?api-version=2026-01-23", datetime.now(UTC) - timedelta(hours=1)
     assert signed(served, "POST", path, message({"to": TO}), date=stale).status_code == 401
     assert signed(served, "POST", path, message({"to": TO})).status_code == 202
-    assert requests.post(served.url("acs_americas") + path, json={}, timeout=10).status_code == 401
+    assert requests.post(served.url("acs_americas") + path, json={}, timeout=30).status_code == 401
     assert len(served.world.outbox) == 1
 
 
@@ -189,7 +190,7 @@ def test_silent_faults(served: Served, kind: Any, accepted: int) -> None:
     served.world.add_fault("acs", kind, 1)
     with pytest.raises(ServiceResponseError):
         sdk(served, read_timeout=0.5).send(HARBOR.sender_value, TO, "Hello")
-    assert len(served.world.outbox) == accepted
+    eventually(lambda: len(served.world.outbox) == accepted)  # it may be accepted behind the caller's back
 
 
 @pytest.mark.parametrize("kind", ["429", "500"])

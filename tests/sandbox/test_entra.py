@@ -52,7 +52,7 @@ def flow(served: Served, app: Any, **options: Any) -> dict[str, Any]:
 
 
 def follow(url: str, **more: str) -> requests.Response:
-    return requests.get(url, params=more, allow_redirects=False, timeout=10)
+    return requests.get(url, params=more, allow_redirects=False, timeout=30)
 
 
 class Fields(HTMLParser):
@@ -73,8 +73,8 @@ class Fields(HTMLParser):
 
 
 def signed_claims(served: Served, tid: str, token: str) -> dict[str, Any]:
-    document = requests.get(f"{served.url('entra')}/{tid}/v2.0/.well-known/openid-configuration", timeout=10)
-    keys = jwt.PyJWKSet.from_dict(requests.get(document.json()["jwks_uri"], timeout=10).json())
+    document = requests.get(f"{served.url('entra')}/{tid}/v2.0/.well-known/openid-configuration", timeout=30)
+    keys = jwt.PyJWKSet.from_dict(requests.get(document.json()["jwks_uri"], timeout=30).json())
     key = keys[jwt.get_unverified_header(token)["kid"]]
     issuer = document.json()["issuer"]
     claims: dict[str, Any] = jwt.decode(
@@ -104,7 +104,7 @@ def test_msal_signs_an_administrator_in_by_form_post(served: Served) -> None:
             "redirect_uri": started["redirect_uri"],
             "code_verifier": started["code_verifier"],
         },
-        timeout=10,
+        timeout=30,
     )
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
 
@@ -214,10 +214,10 @@ def test_admin_consent_needs_an_administrator_and_opens_app_tokens(served: Serve
 
 def test_unknown_tenant_and_faults(served: Served) -> None:
     url = f"{served.url('entra')}/{{}}/v2.0/.well-known/openid-configuration"
-    assert requests.get(url.format("0" * 36), timeout=10).json()["error"] == "invalid_tenant"
+    assert requests.get(url.format("0" * 36), timeout=30).json()["error"] == "invalid_tenant"
     served.world.add_fault("entra", "500", 1)
-    assert requests.get(url.format(HARBOR.tid), timeout=10).status_code == 503
-    assert requests.get(url.format(HARBOR.tid), timeout=10).status_code == 200
+    assert requests.get(url.format(HARBOR.tid), timeout=30).status_code == 503
+    assert requests.get(url.format(HARBOR.tid), timeout=30).status_code == 200
 
 
 def test_bundle_trusts_the_usual_authorities_too(tmp_path: Path) -> None:

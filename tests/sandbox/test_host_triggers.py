@@ -51,10 +51,15 @@ def test_a_timer_runs_once_when_the_clock_jumps_whatever_the_number_of_workers(t
         assert [run["past_due"] for run in runs] == [False]
         ahead = datetime.fromisoformat(runs[0]["at"]) - datetime.now(UTC)
         assert abs(ahead.total_seconds() - start - 5 * HOUR) < 60
-        host.clock_file.write_text(str(start))  # back, and forward again: it is due again
-        assert len(settled(host)) == 1
-        host.clock_file.write_text(str(start + HOUR))
-        eventually(lambda: len(host.traced("timer")) == 2)
+
+        def due_again() -> bool:
+            """The clock goes back, which a host under load may miss, and forward again."""
+            host.clock_file.write_text(str(start))
+            if len(settled(host)) == 1:
+                host.clock_file.write_text(str(start + HOUR))
+            return any(len(host.traced("timer")) == 2 or threading.Event().wait(0.1) for _ in range(30))
+
+        eventually(due_again)
 
 
 def test_missed_runs_are_made_up_for_by_one_that_is_past_due(tmp_path: Path, storage: str) -> None:
@@ -101,7 +106,7 @@ def test_messages_succeed_are_retried_and_end_in_the_poison_queue(tmp_path: Path
 
 
 def test_a_killed_workers_message_comes_back_and_a_long_one_keeps_its_lease(tmp_path: Path, storage: str) -> None:
-    with Host(tmp_path, storage, workers=1, SANDBOX_QUEUE_LEASE_S="2") as host, QueueClient.from_connection_string(
+    with Host(tmp_path, storage, workers=1, SANDBOX_QUEUE_LEASE_S="4") as host, QueueClient.from_connection_string(
         storage, host.queue
     ) as queue:
         eventually(lambda: exists(queue))
@@ -119,7 +124,7 @@ def test_a_killed_worker_is_replaced(tmp_path: Path, storage: str) -> None:
         for pid in before:
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: len(host.workers()) == 2 and not before & host.workers())
-        assert requests.get(f"{host.url}/items/1", timeout=20).ok
+        assert requests.get(f"{host.url}/items/1", timeout=60).ok
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
@@ -127,7 +132,7 @@ def test_it_stops_with_its_work_done_and_no_child_left(tmp_path: Path, storage: 
     with Host(tmp_path, storage, workers=2) as host:
         statuses: list[int] = []
         caller = threading.Thread(target=lambda: statuses.append(
-            requests.get(f"{host.url}/slow?seconds=1", timeout=20).status_code))
+            requests.get(f"{host.url}/slow?seconds=1", timeout=60).status_code))
         caller.start()
         eventually(lambda: host.traced("slow"))
         workers = eventually(lambda: len(host.workers()) == 2 and host.workers())

@@ -22,7 +22,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, azurite: Azurite) -> Iterator
 
 
 def get(host: Host, path: str, **arguments: Any) -> requests.Response:
-    return requests.get(host.url + path, timeout=10, allow_redirects=False, **arguments)
+    return requests.get(host.url + path, timeout=30, allow_redirects=False, **arguments)
 
 
 @pytest.mark.parametrize(("path", "expected"), [
@@ -40,14 +40,14 @@ def test_routes_are_tried_by_function_name(host: Host, path: str, expected: dict
 
 
 def test_another_method_is_a_404_or_the_next_route(host: Host) -> None:
-    assert requests.post(f"{host.url}/items/hidden", timeout=10).json() == {"function": "c_hidden"}
+    assert requests.post(f"{host.url}/items/hidden", timeout=30).json() == {"function": "c_hidden"}
     for method, path in (("POST", "/items/12"), ("HEAD", "/"), ("GET", "/nowhere"), ("GET", "/items/a/b")):
-        answer = requests.request(method, host.url + path, timeout=10)
+        answer = requests.request(method, host.url + path, timeout=30)
         assert (answer.status_code, answer.content) == (404, b"")
 
 
 def test_a_request_arrives_as_azure_hands_it_over(host: Host) -> None:
-    seen = requests.post(f"{host.url}/echo?a=1&A=2&b=&c=x%2By+z", data="body", timeout=10,
+    seen = requests.post(f"{host.url}/echo?a=1&A=2&b=&c=x%2By+z", data="body", timeout=30,
                          headers={"X-Forwarded-Proto": "https", "Host": "clinic.example", "X-Empty": ""}).json()
     assert seen["params"] == {"a": "1,2", "c": "x+y z"}
     assert seen["url"] == "https://clinic.example/echo?a=1&A=2&b=&c=x%2By+z"
@@ -56,9 +56,9 @@ def test_a_request_arrives_as_azure_hands_it_over(host: Host) -> None:
 
 
 def test_a_chunked_body_arrives_empty_and_a_large_one_not_at_all(host: Host) -> None:
-    assert requests.post(f"{host.url}/echo", data=iter([b"some", b"thing"]), timeout=10).json()["body"] == ""
-    assert requests.post(f"{host.url}/echo", data="x" * LIMIT, timeout=10).ok
-    assert requests.post(f"{host.url}/echo", data="x" * (LIMIT + 1), timeout=10).status_code == 413
+    assert requests.post(f"{host.url}/echo", data=iter([b"some", b"thing"]), timeout=30).json()["body"] == ""
+    assert requests.post(f"{host.url}/echo", data="x" * LIMIT, timeout=30).ok
+    assert requests.post(f"{host.url}/echo", data="x" * (LIMIT + 1), timeout=30).status_code == 413
 
 
 def test_headers_and_cookies_leave_as_azure_sends_them(host: Host) -> None:
@@ -97,13 +97,13 @@ def test_event_grid_shakes_hands_and_delivers_each_event(host: Host) -> None:
     hello = {"id": "1", "topic": "t", "subject": "", "dataVersion": "1", "eventTime": "2026-11-23T12:00:00.1234567Z",
              "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "data": {"validationCode": "code-1"}}
     assert requests.post(url, json=[hello], headers={"aeg-event-type": "SubscriptionValidation"},
-                         timeout=10).json() == {"validationResponse": "code-1"}
+                         timeout=30).json() == {"validationResponse": "code-1"}
     event = hello | {"eventType": "Sample.Happened", "data": {"n": 1}}
     notification = {"aeg-event-type": "Notification"}
-    answer = requests.post(url, json=[event, event | {"data": {"n": 2}}], headers=notification, timeout=10)
+    answer = requests.post(url, json=[event, event | {"data": {"n": 2}}], headers=notification, timeout=30)
     assert answer.status_code == 202
     assert sorted(seen["data"]["n"] for seen in host.traced("event")) == [1, 2]
     failing = [event | {"subject": "fails"}]
-    assert requests.post(url, json=failing, headers=notification, timeout=10).status_code == 500
-    assert requests.post(f"{url}x", json=[event], headers=notification, timeout=10).status_code == 404
-    assert requests.post(url, data="[", headers=notification, timeout=10).status_code == 400
+    assert requests.post(url, json=failing, headers=notification, timeout=30).status_code == 500
+    assert requests.post(f"{url}x", json=[event], headers=notification, timeout=30).status_code == 404
+    assert requests.post(url, data="[", headers=notification, timeout=30).status_code == 400

@@ -38,9 +38,9 @@ def test_an_interrupt_ends_it_at_any_moment_and_leaves_no_child(
         assert sandbox.stdout and sandbox.stderr
         seen = next(said for said in sandbox.stdout if line in said)
         if line == "READY":
-            assert requests.get(seen.split()[1], timeout=10).ok
+            assert requests.get(seen.split()[1], timeout=30).ok
         sandbox.send_signal(number)
-        assert sandbox.wait(30) == 0, sandbox.stderr.read()
+        assert sandbox.wait(60) == 0, sandbox.stderr.read()
         assert sandbox.stderr.read() == ""
     assert processes_of(tmp_path) == []
 
@@ -58,7 +58,7 @@ def test_parts_restart_and_the_next_run_finds_everything_configured(
         )
         sandbox.restart_app(signal.SIGKILL)
         sandbox.restart_azurite()
-        assert requests.get(health, timeout=10).ok
+        assert requests.get(health, timeout=30).ok
         ports = sandbox.ports
         count_storage(sandbox.azurite.operations)
     assert processes_of(tmp_path) == []

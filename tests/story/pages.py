@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 import html5lib
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect
 
+from tests.browser.chromium import PATIENCE_MS
+
 _AXE = Path(__file__).parent.parent.parent / "node_modules" / "axe-core" / "axe.min.js"
 _RUN_AXE = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
   .filter(found => ["serious", "critical"].includes(found.impact))
@@ -54,7 +56,7 @@ class Visitor:
         self._console: list[str] = []
         size: Any = {"width": width, "height": 800}
         self.context = browser.new_context(ignore_https_errors=True, viewport=size, has_touch=width == PHONE)
-        self.context.set_default_timeout(20_000)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.context.on("request", self._asked)
         self.context.on("response", self._answered)
         self.context.on("console", self._said)

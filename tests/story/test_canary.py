@@ -14,7 +14,6 @@ from azure.storage.queue import QueueServiceClient
 from tests.story import leaks
 from tests.story.conftest import Told
 
-pytestmark = pytest.mark.timeout(300)
 _JWT = re.compile(rb"eyJ[\w-]{8,}\.[\w-]{8,}")
 
 

@@ -4,13 +4,10 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import pytest
-
 from sandbox.azurite import HOST_ACCOUNT
 from tests.story import leaks
 from tests.story.conftest import Told
 
-pytestmark = pytest.mark.timeout(300)
 _MAP = Path(__file__).parent.parent.parent / "docs" / "data-map.md"
 _ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \| `(\w+)` \|", re.MULTILINE)
 

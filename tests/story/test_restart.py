@@ -13,7 +13,7 @@ from tests.story.conftest import running
 from tests.story.pages import Heard
 from tests.story.steps import RECOVERY_S, Story, eventually
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,7 @@ def test_keys_rotate_in_the_midst(sandbox: Sandbox, begin: Callable[[str], Story
     story.phone.page.goto(fresh)
     story.phone.page.get_by_role("button", name="Join again").click()
     story.enter_teams(story.phone.page)
+    expect(story.phone.page.get_by_text("You are in the lobby")).to_be_visible()
     (meeting,) = story.meetings()
     assert [one.kind for one in meeting.participants] == ["guest", "user", "guest"]
     story.everybody_is_texted_once()

@@ -4,8 +4,6 @@ import pytest
 
 from tests.story.conftest import Told
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.mark.parametrize("hospital", ["harbor", "nordlys"])
 def test_the_story(told: Told, hospital: str) -> None:

@@ -86,7 +86,7 @@ def race(tasks: list[Callable[[], T]]) -> list[T | Exception]:
     start = Barrier(len(tasks))
 
     def run(task: Callable[[], T]) -> T | Exception:
-        start.wait(10)
+        start.wait(60)
         try:
             return task()
         except Exception as error:

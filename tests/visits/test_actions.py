@@ -65,6 +65,7 @@ def channels(live: Live, *wanted: Any) -> Iterator[None]:
 
 @pytest.fixture
 def visit(live: Live) -> Iterator[Visit]:
+    live.world.outbox.clear()
     yield Visit(live)
     live.world.outbox.clear()
 

@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 from connector import tenants
 from connector.tenants import ConnectionPatch
 from sandbox.cast import HARBOR
+from tests.browser.chromium import PATIENCE_MS
 from tests.running import Browser, Live
 from tests.tenants.stamp import ACTOR
 
@@ -31,7 +32,7 @@ def context(chromium: Chromium) -> Iterator[BrowserContext]:
     """Edge, as far as the library looks: it brings APPLINK in Edge alone."""
     made = chromium.new_context(viewport={"width": 1280, "height": 800}, ignore_https_errors=True,
                                 user_agent="Mozilla/5.0 Chrome/147.0.0.0 Safari/537.36 Edg/147.0.0.0")
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(PATIENCE_MS)
     made.grant_permissions(["local-network-access"])
     for origin in CERNER, STRANGER:
         made.route(f"{origin}/**", lambda route: route.fulfill(content_type="text/html", body=CONSUMER))
@@ -130,7 +131,9 @@ def test_cerners_frame_is_trusted_by_its_own_library(live: Live, context: Browse
         expect(frame.get_by_role("button", name="Join in Teams")).to_be_visible()
         frame.get_by_role("button", name="Join in Teams").click()  # outside Citrix, by APPLINK
         expect(frame.locator("#outside")).to_be_visible()
-        (asked,) = page.evaluate("() => heard.filter(one => one.params && one.params[0] === 'invokeCOMApi')")
+        calls = "heard.filter(one => one.params && one.params[0] === 'invokeCOMApi')"
+        page.wait_for_function(f"() => {calls}.length")
+        (asked,) = page.evaluate(f"() => {calls}")
         assert asked["params"][1]["name"] == "APPLINK"
         assert asked["params"][1]["params"]["linkMode"] == 100
         assert asked["params"][1]["params"]["launchObject"].startswith(live.world.ports.url("teams"))

@@ -125,7 +125,7 @@ def token(visit: Visit, tenant_id: str, **claims: Any) -> str:
 
 def post(visit: Visit, items: Any, tokens: list[str] | None = None, path: str = "/webhooks/graph") -> int:
     delivery = {"value": items, "validationTokens": [token(visit, HARBOR.tid)] if tokens is None else tokens}
-    return requests.post(visit.live.app + path, json=delivery, timeout=10).status_code
+    return requests.post(visit.live.app + path, json=delivery, timeout=30).status_code
 
 
 def test_the_true_item_counts_once_however_often_it_comes(visit: Visit) -> None:
@@ -194,8 +194,8 @@ def test_what_is_not_proven_leaves_nothing_and_is_answered_alike(visit: Visit, n
 
 def test_bodies_that_are_no_delivery_are_answered_alike(visit: Visit) -> None:
     for data in b"", b"{", b"[]", b'{"value": 3}', b'{"value": {}}', b"[" * 100_000:
-        assert requests.post(f"{visit.live.app}/webhooks/graph", data=data, timeout=10).status_code == 202
-    assert requests.post(f"{visit.live.app}/webhooks/graph", data=b" " * 300_000, timeout=10).status_code == 413
+        assert requests.post(f"{visit.live.app}/webhooks/graph", data=data, timeout=30).status_code == 202
+    assert requests.post(f"{visit.live.app}/webhooks/graph", data=b" " * 300_000, timeout=30).status_code == 413
 
 
 def test_a_huge_delivery_is_answered_in_time(visit: Visit) -> None:
@@ -207,11 +207,11 @@ def test_a_huge_delivery_is_answered_in_time(visit: Visit) -> None:
 
 def test_a_handshake_is_answered_with_the_token_as_plain_text(live: Live) -> None:
     for path in "/webhooks/graph", "/webhooks/graph/lifecycle":
-        answer = requests.post(f"{live.app}{path}?validationToken=a%20%3Cb%3E%26c", timeout=10)
+        answer = requests.post(f"{live.app}{path}?validationToken=a%20%3Cb%3E%26c", timeout=30)
         assert (answer.status_code, answer.text) == (200, "a <b>&c")
         assert answer.headers["Content-Type"].startswith("text/plain")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert requests.post(f"{live.app}{path}?validationToken={'x' * 3000}", timeout=10).status_code == 202
+        assert requests.post(f"{live.app}{path}?validationToken={'x' * 3000}", timeout=30).status_code == 202
 
 
 # what live status needs until the visit is over

@@ -52,7 +52,7 @@ def test_a_rotation_breaks_no_link_sign_in_or_meeting_and_a_removed_key_only_its
     with live.nothing_stored():
         page = browser.get(f"/j/{link}")
         assert page.status_code == 404 and "This link does not work" in page.text
-        assert requests.get(f"{live.app}/health", timeout=10).ok
+        assert requests.get(f"{live.app}/health", timeout=30).ok
     fresh = live.join_token(appointment, sealer=sealer)
     meetings = len(live.world.meetings)
     assert browser.post(f"/j/{fresh}/join").headers["Location"] == there  # createOrGet finds the same meeting

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -50,13 +50,13 @@ class Desk:
 
     def known(self, **columns: Any) -> None:
         now = self.live.world.now()
-        told = {name: (now - timedelta(minutes=value, seconds=20)).isoformat()
+        told = {name: (now - timedelta(minutes=value, seconds=3)).isoformat()
                 if name.endswith(("_at", "_since")) and value != "" else value for name, value in columns.items()}
         put_presence(self.live.scope(), self.live.connection_id(), self.visit, end=now + timedelta(hours=1), **told)
         self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # somebody looks again
 
     def shows(self, text: str) -> None:
-        expect(self.page.locator("#waiting p")).to_contain_text(re.compile(text), timeout=12_000)
+        expect(self.page.locator("#waiting p")).to_contain_text(re.compile(text))
 
     def look(self, title: str = "Video visit", *, widths: tuple[int, ...] = ()) -> None:
         for scheme in "light", "dark":
@@ -88,7 +88,8 @@ def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
         ({"staff": 1, "test": "ok", "confirmed_for": "2031-03-04T15:30:00+00:00"}, "In the call 1 guest and 1 of staff",
          "Video visit"),
         # what was counted before counts no more once Teams tells nothing
-        ({"live": "off", "live_at": 2, "browser": "old", "lobby": 1, "lobby_since": 9},
+        ({"live": "off", "live_at": 2, "browser": "old", "lobby": 1, "lobby_since": 9,
+          "joined_at": 4},
          "Tapped Join 4 minutes ago Teams", waiting(4)),
         ({"staff_at": 3}, "Tapped Join At .*. Staff went in at", "Video visit"),
         ({"ended": "phone", "ended_at": 0, "late_minutes": 15, "late_at": 1}, "Completed by phone At", "Video visit"),
@@ -126,9 +127,9 @@ def test_whoever_waits_longest_comes_first_and_stays_live(live: Live, desk: Desk
     expect(desk.page.locator("#board tbody .text").first).not_to_be_empty()  # the script is there
     desk.known(lobby=1, lobby_since=50, live="on", live_at=50)  # longer than whom other tests let wait
     first = desk.page.locator("#board tbody tr").first
-    expect(first).to_contain_text("Waiting 50 minutes", timeout=12_000)
+    expect(first).to_contain_text("Waiting 50 minutes")
     expect(first).to_contain_text("Quintaval, Rafaelo")
-    expect(desk.page.locator("#announce")).to_have_text(re.compile(r"^\d waiting$"))
+    expect(desk.page.locator("#announce")).to_have_text(re.compile(r"^\d+ waiting$"))
     first.get_by_role("button", name="Open").click()
     desk.shows("Waiting 50 minutes")
     desk.known(lobby=0, lobby_since="", live="off", live_at=0)
@@ -175,9 +176,9 @@ def test_sound_is_off_until_wanted_and_remembered_by_this_browser(desk: Desk) ->
     assert tones() == 4
     desk.page.reload()
     expect(desk.page.get_by_role("button", name="Sound is on")).to_be_visible()
-    assert desk.page.evaluate("getComputedStyle(document.querySelector('#waiting .light')).animationName") == "pulse"
+    expect(desk.page.locator("#waiting .light")).to_have_css("animation-name", "pulse")
     desk.page.emulate_media(reduced_motion="reduce")
-    assert desk.page.evaluate("getComputedStyle(document.querySelector('#waiting .light')).animationName") == "none"
+    expect(desk.page.locator("#waiting .light")).to_have_css("animation-name", "none")
 
 
 def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothing(live: Live, desk: Desk) -> None:
@@ -193,6 +194,7 @@ def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothin
     desk.page.clock.install()
     desk.page.reload()
     expect(desk.page.locator("#waiting")).to_be_visible()
+    desk.page.clock.pause_at(datetime.now(UTC) + timedelta(seconds=1))  # a slow machine makes no minute longer
     desk.page.context.on("response", count)
     for _ in range(12):
         with desk.page.expect_response(lambda response: response.url.endswith("/status")):
@@ -218,7 +220,7 @@ def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothin
 def test_an_ended_session_asks_to_open_it_from_the_chart_again(live: Live, desk: Desk) -> None:
     desk.open()
     live.expire("visit.")
-    expect(desk.page.get_by_role("heading", name="Please open it from the chart again")).to_be_visible(timeout=12_000)
+    expect(desk.page.get_by_role("heading", name="Please open it from the chart again")).to_be_visible()
     assert "patient's chart" in desk.page.inner_text("#content")
 
 
@@ -234,7 +236,7 @@ def test_sending_revoking_and_copying_say_what_happened(live: Live, desk: Desk) 
     page.get_by_label("Minutes late").select_option("20")
     page.get_by_role("button", name="Tell the patient").click()
     expect(done).to_contain_text("Sent to")
-    expect(page.locator("#chips")).to_contain_text("20 minutes late", timeout=12_000)
+    expect(page.locator("#chips")).to_contain_text("20 minutes late")
     before = page.get_attribute("#patient-link", "data-copy")
     page.get_by_role("button", name="Revoke it").click()
     expect(page.locator("#problem")).to_contain_text("Every link that was given out will stop working")

@@ -94,7 +94,7 @@ def work(msg: func.QueueMessage) -> None:
     if body == "never" or (body == "once" and msg.dequeue_count == 1):
         raise RuntimeError("a secret text")
     if body == "long":
-        time.sleep(3)
+        time.sleep(5)
 
 
 @more.event_grid_trigger(arg_name="event")
