@@ -30,7 +30,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
     "Permissions-Policy": "geolocation=(), payment=(), usb=()",
 }
-_MICROSOFT = frozenset({"entra", "graph", "sms", "email", "numbers"})
+_MICROSOFT = frozenset({"entra", "graph", "sms", "email", "numbers", "vault"})
 """How codes of errors begin that came from Microsoft; all others that a vendor gave are the EHR's."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _LANGUAGE = "language"

@@ -80,10 +80,9 @@ class VaultKey:
         try:
             self._known = self._read()
             self._read_again_at = time.monotonic() + KEPT_S
-        except ConnectorError as error:
+        except ConnectorError:
             if not keep:
                 raise
-            logs.event("vault.unread", code=error.code, vendor_status=error.vendor_status)
             self._read_again_at = time.monotonic() + AGAIN_S
 
     def _read(self) -> tuple[KeyVersion, ...]:
@@ -124,19 +123,30 @@ class VaultKey:
             raise _unreadable(response) from None
 
     def _ask(self, method: str, address: str, *, json: Any = None) -> Response:
-        headers = {"Authorization": f"Bearer {self._token()}"}
         params = None if "api-version=" in urlsplit(address).query else _VERSION
-        # a signature is nothing that must not be made twice
-        response = self._http.request(method, address, repeatable=True, headers=headers, params=params, json=json)
-        if response.status == 200:
-            return response
-        code = {401: "not_allowed", 403: "not_allowed", 404: "key_missing"}.get(response.status, "refused")
-        raise PermanentError(
-            f"vault.{code}",
-            vendor_status=response.status,
-            vendor_code=_reason(response),
-            vendor_reference=response.reference,
-        )
+        try:
+            headers = {"Authorization": f"Bearer {self._token()}"}
+            # a signature is nothing that must not be made twice
+            response = self._http.request(method, address, repeatable=True, headers=headers, params=params, json=json)
+            if response.status == 200:
+                return response
+            code = {401: "not_allowed", 403: "not_allowed", 404: "key_missing"}.get(response.status, "refused")
+            raise PermanentError(
+                f"vault.{code}",
+                vendor_status=response.status,
+                vendor_code=_reason(response),
+                vendor_reference=response.reference,
+            )
+        except ConnectorError as error:
+            # here, for some callers call it a person's refusal, of which no alert tells the operator
+            logs.event(
+                "vault.failed",
+                code=error.code,
+                vendor_status=error.vendor_status,
+                vendor_code=error.vendor_code,
+                vendor_reference=error.vendor_reference,
+            )
+            raise
 
 
 def _reason(response: Response) -> str | None:

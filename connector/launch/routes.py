@@ -159,25 +159,8 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
         tokens = services.ehr.cerner.exchange_code(
             base, client, code=sent["code"], redirect_uri=back, code_verifier=taken.code_verifier
         )
-    except TransientError as error:
-        # the state is spent and the code may be: only a new launch helps
-        raise RefusedError(
-            "launch.ehr_unavailable",
-            "Your EHR did not answer the sign-in. Close this page and open the visit from the chart again. While the "
-            "EHR is down, the page /board of this site lists today's visits.",
-            status=503,
-            title="Please open it from the chart again",
-            vendor_reference=error.vendor_reference,
-        ) from None
-    except PermanentError as error:
-        raise RefusedError(
-            "launch.code_refused",
-            explained(error.vendor_code, _UNEXPLAINED),
-            status=403,
-            title="The EHR refused the sign-in",
-            vendor_code=error.vendor_code,
-            vendor_reference=error.vendor_reference,
-        ) from None
+    except (TransientError, PermanentError) as error:
+        raise _no_tokens(error) from None
     missing = services.ehr.missing_scopes(tokens.scopes, found, taken.persona)
     if missing:
         raise RefusedError(
@@ -214,6 +197,41 @@ def _finish(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     return web.json_response(
         {"session": session_id, "bearer": bearer, "persona": taken.persona},
         cookies=(web.cookie(_cookie_name(taken.state), "", max_age_s=0, path=urlsplit(back).path, same_site="None"),),
+    )
+
+
+def _no_tokens(error: ConnectorError) -> RefusedError:
+    """What the person is told when the code brought no tokens. The state is spent and the code may be, so that only a
+    new launch helps."""
+    if error.code.startswith("vault."):
+        again = isinstance(error, TransientError)
+        return RefusedError(
+            error.code,
+            "This service could not sign its request to your EHR, so the EHR was not asked. Close this page and open "
+            "the visit from the chart again. "
+            + ("If it happens again, give" if again else "Until its operator has mended that, it will fail again: give")
+            + " the operator of this service the reference below.",
+            status=503 if again else 502,
+            title="This service could not sign in to your EHR",
+            vendor_code=error.vendor_code,
+            vendor_reference=error.vendor_reference,
+        )
+    if isinstance(error, TransientError):
+        return RefusedError(
+            "launch.ehr_unavailable",
+            "Your EHR did not answer the sign-in. Close this page and open the visit from the chart again. While the "
+            "EHR is down, the page /board of this site lists today's visits.",
+            status=503,
+            title="Please open it from the chart again",
+            vendor_reference=error.vendor_reference,
+        )
+    return RefusedError(
+        "launch.code_refused",
+        explained(error.vendor_code, _UNEXPLAINED),
+        status=403,
+        title="The EHR refused the sign-in",
+        vendor_code=error.vendor_code,
+        vendor_reference=error.vendor_reference,
     )
 
 

@@ -201,13 +201,15 @@ def test_published_keys_outlive_an_outage(
 
 
 def test_a_missing_permission_is_named_and_not_tried_again(
-    kept: Vault, new_signer: Callable[..., VaultSigner]
+    kept: Vault, new_signer: Callable[..., VaultSigner], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="connector")
     kept.add(age_s=OLD)
     signer = new_signer()
     signer.published()
     kept.actions = {"read"}
     assert refused(lambda: signer.jws(CLAIMS)) == ("vault.not_allowed", 403, "ForbiddenByRbac")
+    assert "vault.failed code=vault.not_allowed vendor_status=403 vendor_code=ForbiddenByRbac" in caplog.text
     assert kept.world.requests["vault", "sign"] == 1
     kept.actions = set()
     assert refused(new_signer().published) == ("vault.not_allowed", 403, "ForbiddenByRbac")

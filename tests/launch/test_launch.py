@@ -9,6 +9,8 @@ import requests
 
 from connector import tenants
 from connector.adapters.cerner.refusals import EXPLAINED
+from connector.errors import ConnectorError, PermanentError, TransientError
+from connector.launch.routes import _no_tokens
 from connector.tenants import DIRECTORY, ConnectionInput
 from sandbox.stamp import TEST_DOMAIN
 from tests.running import Browser, Live
@@ -206,6 +208,18 @@ def test_an_authorization_server_that_is_down_at_the_exchange(live: Live, browse
         answer = browser.finish(sent)
     refused(answer, 503, "launch.ehr_unavailable")  # the state is spent: trying the same again can't help
     refused(browser.finish(sent), 400, "launch.state_unknown")
+
+
+@pytest.mark.parametrize(("error", "status", "told"), [
+    (TransientError("vault.unavailable"), 503, "If it happens again"),
+    (PermanentError("vault.not_allowed", vendor_code="ForbiddenByRbac"), 502, "Until its operator has mended that"),
+])  # fmt: skip
+def test_a_signing_key_that_does_not_serve_is_not_called_the_ehrs_fault(
+    error: ConnectorError, status: int, told: str
+) -> None:
+    shown = _no_tokens(error)
+    assert (shown.code, shown.status, shown.vendor_code) == (error.code, status, error.vendor_code)
+    assert told in shown.message and "the EHR was not asked" in shown.message and "operator" in shown.message
 
 
 def test_an_error_shows_in_the_charts_frame_and_in_no_other(live: Live, browser: Browser) -> None:
