@@ -137,7 +137,7 @@ def purge(scope: TenantScope, now: datetime) -> int:
     """Forget the days before yesterday that a daily run can have left; how many rows."""
     gone = 0
     days = [(now - timedelta(days=days)).astimezone(UTC) for days in range(2, 10)]
-    for partition in [f"{scope.tenant_id}.{day:%Y%m%d}{kind}" for day in days for kind in ("", ".replies")]:
+    for partition in [f"{scope.tenant_id}.{day:%Y%m%d}{kind}" for day in days for kind in ("", ".replies", ".links")]:
         rows = [Row(row.partition, row.key) for row in scope.tables.query(TABLE, partition)]
         for first in range(0, len(rows), TRANSACTION_LIMIT):
             writes = [Write("delete", row) for row in rows[first : first + TRANSACTION_LIMIT]]

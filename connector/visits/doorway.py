@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import azure.functions as func
 
-from connector import clock, flood, web
+from connector import clock, flood, logs, web
 from connector.ehr import Appointment
 from connector.errors import ConnectorError, PermanentError, TransientError
 from connector.join_link import connection_of, open_join_link, scope_of, wrong_link
@@ -119,9 +119,15 @@ def threshold(services: Services, req: func.HttpRequest) -> Threshold:
     return Threshold(**vars(link), connection=connection_of(link.scope, link.token))
 
 
-def doorway(services: Services, req: func.HttpRequest) -> Doorway:
-    """As `threshold`, and 404 for a visit that the EHR does not know."""
+def doorway(services: Services, req: func.HttpRequest, *, doing: str = "") -> Doorway:
+    """As `threshold`, and 404 for a visit that the EHR does not know.
+
+    Whoever is `doing` something too often gets what is known without the EHR: who has a meeting still comes in.
+    """
     before = threshold(services, req)
+    if doing and not flood.within(before.scope, f"{doing}.{before.visit}"):
+        logs.event("visit.link_limited", connection=before.connection.id, visit=before.visit)
+        return _from_stored(services, before)
     try:
         appointment = services.ehr.reader(before.scope, before.connection).appointment(before.token.appointment_id)
     except TransientError:

@@ -59,7 +59,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
 
 def _join(services: Services, req: func.HttpRequest) -> func.HttpResponse:
     web.require_same_origin(req, services.settings.public_url)
-    door = doorway(services, req)
+    door = doorway(services, req, doing="join")
     if not door.joinable:
         return _page(services, req, door)
     meeting = door.meeting

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from connector import clock, logs, web
+from connector import clock, flood, logs, web
 from connector.errors import RefusedError
+from connector.join_link import scope_of
 from connector.visits.doorway import doorway, here, language_of, reserve, seen, threshold
+from connector.visits.meeting import visit_key
 
 if TYPE_CHECKING:
     from connector.bootstrap import Services
@@ -54,7 +56,7 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
         result = said.get("result") if isinstance(said, dict) else None
         if not isinstance(result, str) or result not in RESULTS:
             raise RefusedError("visit.not_a_result", "This is not a result of the device test.", status=422)
-        door = doorway(services(), req)
+        door = doorway(services(), req, doing="test")
         if door.stage == "early" or door.joinable:
             old = {"browser": "old"} if result.startswith("browser_") else {}
             seen(door, test=result, tested_at=clock.now().isoformat(), **old)
@@ -65,8 +67,11 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
     @bp.route(route="j/{token}/speed", methods=["GET"])
     @web.answers_with_problem
     def patient_speed(req: func.HttpRequest) -> func.HttpResponse:
-        """Bytes to time, for links of ours only; nothing is read."""
-        reserve(services(), req)
+        """Bytes to time, for links of ours only, and not without end: traffic costs."""
+        token = reserve(services(), req)
+        scope = scope_of(services().directory, token)
+        if not flood.within(scope, f"speed.{visit_key(scope, token.connection_id, token.appointment_id)}"):
+            raise flood.too_many()
         return web.respond(_sample(), mimetype="application/octet-stream")
 
     return bp

@@ -14,12 +14,14 @@ from connector import clock, flood
 from connector.errors import RefusedError
 from connector.join_link import open_join_link
 from connector.keys import JoinToken, Sealer
+from connector.messages import limits
 from connector.regions import Region
 from connector.settings import Key
 from connector.tenants import Connection
 from connector.visits.calendar import calendar_entry
 from connector.visits.doorway import Doorway, Link, Threshold, stage_of
 from connector.visits.presence import Presence
+from tests.running import Live
 
 CLINIC = Connection(id="aabcdefgh", name="x", environment="production", fhir_base_url="https://fhir.example/r4/t",
                     clinic_name="Clinic", contact_phone="+13122346700", join_opens_minutes=30, join_closes_minutes=60)
@@ -163,6 +165,17 @@ def test_a_flood_through_one_link_stops_and_troubles_no_other(monkeypatch: pytes
         flood.reserve("flooded")
     assert refused.value.status == 429
     flood.reserve("another")
+
+
+def test_what_costs_is_counted_for_all_processes_and_again_a_quarter_of_an_hour_later(live: Live) -> None:
+    scope, now, what = live.scope(), datetime(2020, 5, 4, 10, tzinfo=UTC), "join.0123"  # a day of this test's own
+    elsewhere = live.twin().directory.scope(scope.tenant_id)
+    assert all(flood.within(one, what, now=now) for one in [scope, elsewhere] * (flood.MOST // 2))
+    assert not flood.within(scope, what, now=now) and not flood.within(elsewhere, what, now=now)
+    assert flood.within(elsewhere, "join.0124", now=now) and flood.within(elsewhere, "test.0123", now=now)
+    assert flood.within(scope, what, now=now + timedelta(minutes=15, seconds=1))
+    limits.purge(scope, now + timedelta(days=3))
+    assert list(scope.tables.query("Limits", f"{scope.tenant_id}.20200504.links")) == []
 
 
 # the calendar

@@ -12,7 +12,7 @@ import azure.functions as func
 import pytest
 import requests
 
-from connector import tenants, visits
+from connector import flood, tenants, visits
 from connector.adapters import tables
 from connector.tenants import ConnectionPatch
 from connector.visits.meeting import visit_key
@@ -153,6 +153,22 @@ def test_twenty_taps_at_once_are_one_meeting(live: Live) -> None:
     assert {getattr(answer, "status_code", answer) for answer in answers} == {303}
     assert len({answer.headers["Location"] for answer in answers if isinstance(answer, requests.Response)}) == 1
     assert len(live.world.meetings) == before + 1
+
+
+def test_a_link_that_joins_without_end_costs_nothing_more_and_keeps_nobody_out(live: Live, browser: Browser) -> None:
+    ready, fresh = live.book("suri"), live.book("suri")
+    there = joined(browser, live.join_token(ready)).headers["Location"]
+    for appointment, kind in (ready, "join"), (fresh, "join"), (fresh, "speed"):
+        what = f"{kind}.{visit_key(live.scope(), live.connection_id(), appointment)}"
+        for _ in range(flood.MOST):  # in another process
+            flood.within(live.scope(), what)
+    reads, meetings = live.world.requests["cerner", "Appointment.read"], len(live.world.meetings)
+    answer = joined(browser, live.join_token(ready))
+    assert (answer.status_code, answer.headers["Location"]) == (303, there)
+    answer = joined(browser, live.join_token(fresh))
+    assert answer.status_code == 503 and PHONE in answer.text
+    assert browser.get(f"/j/{live.join_token(fresh)}/speed").status_code == 429
+    assert (live.world.requests["cerner", "Appointment.read"], len(live.world.meetings)) == (reads, meetings)
 
 
 # the EHR is down, or says something odd
