@@ -133,12 +133,14 @@ class OutgoingHttp:
         vendor: str = "outgoing",
         allowed_origin: str | None = None,
         redirects: int = 0,
+        total_s: float | None = None,
     ) -> Response:
         """The whole answer, whatever its status; only statuses worth trying again raise TransientError.
 
         `retry=True` says that repeating this request is harmless: it is tried at most three times, with full
         jitter; Retry-After is honoured up to 5 seconds, a longer one is the caller's (`retry_after_s`).
         With `retry=False` anything but GET that went out and got no decisive answer raises AmbiguousError.
+        `total_s`: its time with all attempts, where that is to be less than usual.
         `redirects` follows that many, for GET without Authorization only; each hop passes the same checks.
         """
         send = partial(
@@ -148,7 +150,7 @@ class OutgoingHttp:
             max_bytes=max_bytes,
             vendor=vendor,
             repeatable=retry or method in ("GET", "HEAD"),
-            deadline=time.monotonic() + self._total_s,
+            deadline=time.monotonic() + min(self._total_s, total_s or self._total_s),
         )
         if method != "GET" or "authorization" in map(str.lower, headers or ()):
             redirects = 0

@@ -51,8 +51,9 @@ UNKNOWN = 8 * PART
 """Appointments of a day as long as none was counted."""
 OUTAGE = 16
 """So many refused searches in a row are no unreadable record but an EHR that is down."""
-RUN_S = 240
-"""No part of a window is begun later in a run; what is left goes on in the next."""
+RUN_S = 180
+"""Nothing is asked of the EHR later in a run; what is left goes on in the next. The host ends a run after five minutes,
+and with it whatever else its worker does."""
 LOOKUPS = 50
 
 
@@ -170,6 +171,10 @@ class _Run:
             self._window(window)
         return self.counts
 
+    @property
+    def _late(self) -> bool:
+        return time.monotonic() - self._begun > RUN_S
+
     def _window(self, window: Window) -> None:
         """Read and plan it part by part, from where an earlier run got to."""
         scans, day = self._lease.scans, None if window.name == NEAR else date.fromisoformat(window.name)
@@ -178,7 +183,7 @@ class _Run:
             scan = replace(scan, tried=self._now, reached=None, so_far=Counts())
         self._first_scan = day is not None and scan.completed is None
         for start, end in self._parts(window, scan):
-            if time.monotonic() - self._begun > RUN_S:
+            if self._late:
                 self.counts["left_for_next"] += 1
                 scans[window.name] = replace(scan, reached=start)
                 return
@@ -250,6 +255,9 @@ class _Run:
             if found.complete or found.unreadable:
                 into.unread += found.unreadable
                 return
+        if self._late:
+            into.unread += 1
+            return
         self._lease.renew()
         middle = start + (end - start) / 2
         if middle - start >= SMALLEST:
@@ -284,6 +292,8 @@ class _Run:
         codes, until = self._connection.video_codes, self._now + timedelta(days=DAYS)
         called_off = [a for a in present if a.status == "cancelled" and len(a.patient_ids) == 1]
         for cancelled in called_off if len(called_off) <= LOOKUPS else []:
+            if self._late:
+                break
             others = self._reader.search_appointments(patient_id=cancelled.patient_ids[0], start=self._now, end=until)
             present += [a for a in others.items if a.is_video(codes) and a.id not in {p.id for p in present}]
         known |= self._unknown(present, known)

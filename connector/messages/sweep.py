@@ -6,6 +6,7 @@ request, repeated to the byte, at most once; outside it nobody knows, and nothin
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -19,6 +20,9 @@ from connector.messages.revoke import Generations
 from connector.messages.send import Desk, RealTime, judge, replay
 from connector.tenants import TenantScope
 
+SLOW_S = 60.0
+"""After this the other claims are left to the next run: where the EHR is slow, reading takes minutes."""
+
 
 def sweep(scope: TenantScope, connection_id: str, open_desk: Callable[[], Desk | None], *,
           real: RealTime = ledger.real_now) -> int:
@@ -27,10 +31,12 @@ def sweep(scope: TenantScope, connection_id: str, open_desk: Callable[[], Desk |
     `open_desk` is called only when there are any; it gives None while the connection may not send: then
     claims only grow old.
     """
-    settled = 0
+    settled, begun = 0, time.monotonic()
     abandoned_claims = ledger.abandoned(scope, connection_id, real())
     desk = open_desk() if abandoned_claims else None
     for abandoned in abandoned_claims:
+        if time.monotonic() - begun > SLOW_S:
+            break
         held = ledger.take_over(scope, connection_id, abandoned)
         if held is None:
             continue

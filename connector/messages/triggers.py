@@ -7,6 +7,7 @@ next timer run gives the same hint again.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 4
 """Chunks that one run may send of its range; each takes at most a minute, and the host ends a run after five."""
+SLOW_S = 90.0
+"""After this no other chunk or claim is begun in a run: where the EHR is slow, reading takes minutes."""
 GetServices = Callable[[], "Services"]
 
 
@@ -52,9 +55,8 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.function_name("messages_dispatch")
     @made.timer_trigger(arg_name="timer", schedule="0 * * * * *")
     def messages_dispatch(timer: func.TimerRequest) -> None:
-        run, scopes = dispatcher.run(), services().directory.scopes()
-        first = clock.now().minute % max(1, len(scopes))  # who comes first changes: names share one rate
-        for scope in scopes[first:] + scopes[:first]:
+        run = dispatcher.run()
+        for scope in _in_turn(services()):  # names share one rate
             with logs.contained("messages.dispatch_failed", tenant=scope.tenant_id):
                 released = run.release(scope, clock.now())
                 logs.event("messages.released", tenant=scope.tenant_id, count=released)
@@ -62,11 +64,21 @@ def _add_timers(made: func.Blueprint, services: GetServices) -> None:
     @made.function_name("messages_sweep")
     @made.timer_trigger(arg_name="timer", schedule="30 * * * * *")
     def messages_sweep(timer: func.TimerRequest) -> None:
-        for scope in services().directory.scopes():
+        begun = time.monotonic()
+        for scope in _in_turn(services()):
             with logs.contained("messages.sweep_failed", tenant=scope.tenant_id):
                 for chosen in recent_connections(scope, TIMER_S).values():
+                    if time.monotonic() - begun > SLOW_S:
+                        return
                     with logs.contained("messages.sweep_failed", tenant=scope.tenant_id, connection=chosen.id):
                         sweep.sweep(scope, chosen.id, partial(desk, services(), scope, chosen))
+
+
+def _in_turn(services: Services) -> list[TenantScope]:
+    """Every tenant; who comes first changes each minute."""
+    scopes = services.directory.scopes()
+    first = clock.now().minute % max(1, len(scopes))
+    return scopes[first:] + scopes[:first]
 
 
 def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> None:
@@ -101,12 +113,12 @@ def _add_region(made: func.Blueprint, services: GetServices, region: Region) -> 
 
 def _send_all(place: send.Desk, first: str, last: str) -> Counter[str]:
     """A range is its worker's own, with what was planned into it since: the dispatcher leaves that to it."""
-    counts: Counter[str] = Counter()
+    counts, begun = Counter[str](), time.monotonic()
     for _ in range(ROUNDS):
         handled = send.send_range(place, first, last)
         more = handled.pop("more", 0)
         counts.update(handled)
-        if not more or handled.get("not_claimed"):
+        if not more or handled.get("not_claimed") or time.monotonic() - begun > SLOW_S:
             break
     return counts
 

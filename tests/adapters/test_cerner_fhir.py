@@ -11,6 +11,7 @@ import pytest
 
 from connector.adapters.cerner import (
     Cerner,
+    fhir,
     scopes,
 )
 from connector.adapters.cerner.fhir import FhirReader
@@ -166,6 +167,23 @@ def test_paging_stays_inside_the_base_and_ends(other: OtherServer, cerner: Cerne
     assert [item.id for item in found.items] == ["1"]
     assert found.complete is (following is None)
     assert len(other.asked) <= 2
+
+
+def test_a_slow_server_without_an_end_holds_nobody(
+    other: OtherServer, cerner: Cerner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page is another one, and there is no time for a second."""
+    monkeypatch.setattr(fhir, "LOOKUP_S", 0)
+
+    def page() -> dict[str, Any]:
+        following = f"{other.base}/Patient?page={len(other.asked)}"
+        row = {"resource": {"resourceType": "Patient", "id": "1"}}
+        return {"resourceType": "Bundle", "entry": [row], "link": [{"relation": "next", "url": following}]}
+
+    other.answers["r4/T/Patient"] = page
+    found = cerner.reader(other.base, lambda *, renew=False: "t").patients_by_id(["1"])
+    assert [item.id for item in found.items] == ["1"] and not found.complete
+    assert len(other.asked) == 1
 
 
 @pytest.mark.parametrize("page", ["no json", {"resourceType": "Patient"}, [], {"resourceType": "Bundle", "entry": 5}])

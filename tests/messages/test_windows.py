@@ -1,8 +1,10 @@
 """What is scanned when, and what happens where the EHR cannot be read."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -77,7 +79,7 @@ def test_a_large_window_is_read_in_parts_and_goes_on_in_the_next_run(
         seen += [(s, e) for s, e, _ in clinic.ehr.searches if s.date() == day.date()]
         clinic.ehr.searches.clear()
     parts = [(day + timedelta(hours=8 * n), day + timedelta(hours=8 * n + 8)) for n in range(3)]
-    assert seen == parts, "each part once, though a run has time for four searches"
+    assert seen == parts, "each part once, though a run has time for three searches"
     row = clinic.tables.get(ledger.TABLE, clinic.connection.id, lease_of.KEY)
     scan = lease_of.scans(row)["2026-11-26"]
     assert (scan.completed, scan.reached, scan.appointments) == (clinic.now, None, 2_400)
@@ -162,6 +164,24 @@ def test_an_ehr_that_is_down_is_not_split_to_pieces(new_clinic: NewClinic) -> No
         clinic.scan()
     assert len(clinic.ehr.searches) <= 16
     assert "busy" not in (clinic.ehr.broken.clear() or clinic.scan())  # type: ignore[func-returns-value]
+
+
+def test_what_a_slow_ehr_leaves_no_time_for_is_left_to_the_next_run(
+    new_clinic: NewClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host would end the run, and with it what the same worker does for others."""
+    clinic = new_clinic(NOON, locations=PLACES)
+    clinic.book("51502301", NOON + timedelta(hours=3))
+    search = clinic.ehr.search_appointments
+
+    def slow(**asked: Any) -> Any:
+        monkeypatch.setattr(discover, "RUN_S", -1)
+        return replace(search(**asked), complete=False)
+
+    monkeypatch.setattr(clinic.ehr, "search_appointments", slow)
+    clinic.ehr.searches.clear()
+    assert clinic.scan()["unread"] > 0
+    assert len(clinic.ehr.searches) == 1, "not split, and no other window begun"
 
 
 def test_the_operator_sees_the_last_complete_scan(new_clinic: NewClinic) -> None:

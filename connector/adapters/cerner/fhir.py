@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -17,6 +18,9 @@ from connector.errors import ConnectorError, PermanentError, TransientError
 PAGE_SIZE = 50
 IDS_PER_SEARCH = 50
 MAX_PAGES = 200
+SEARCH_S, LOOKUP_S = 60.0, 20.0
+"""Seconds for all pages of a search, or of records by id: no server, however slow and endless, may hold a worker until
+the host ends it (`functionTimeout`), with what it does for others."""
 _URN = re.compile(r"urn:cerner:error:[A-Za-z0-9:._-]{1,160}")
 _SCOPE_WORDS = re.compile(r"insufficient[_-]scope")
 
@@ -92,7 +96,7 @@ class FhirReader:
         (name, ids) = asked[0]
         dates = [("date", f"ge{_instant(start)}"), ("date", f"lt{_instant(end)}")]
         more = [("status", ",".join(statuses))] if statuses else []
-        return self._search("Appointment", name, ids, [*dates, *more], parse.appointment)
+        return self._search("Appointment", name, ids, [*dates, *more], parse.appointment, SEARCH_S)
 
     def _read(self, kind: str, identity: str, parsed: Parse[V]) -> V:
         response = self._get(f"{self._base}/{kind}/{_checked(identity)}")
@@ -106,7 +110,7 @@ class FhirReader:
 
     def _by_id(self, kind: str, ids: Iterable[str], parsed: Parse[T]) -> Found[T]:
         wanted = list(dict.fromkeys(ids))
-        found = self._search(kind, "_id", wanted, [], parsed)
+        found = self._search(kind, "_id", wanted, [], parsed, LOOKUP_S)
         # A server that ignored `_id` would hand us everybody.
         return Found(
             tuple(item for item in found.items if item.id in set(wanted)),
@@ -115,13 +119,16 @@ class FhirReader:
             found.dropped_fields,
         )
 
-    def _search(self, kind: str, name: str, ids: list[str], more: list[tuple[str, str]], parsed: Parse[T]) -> Found[T]:
+    def _search(
+        self, kind: str, name: str, ids: list[str], more: list[tuple[str, str]], parsed: Parse[T], seconds: float
+    ) -> Found[T]:
         items: dict[str, T] = {}
         dropped: set[str] = set()
         unreadable, complete = 0, True
         for first in range(0, len(ids), IDS_PER_SEARCH):
             chunk = ",".join(_checked(identity) for identity in ids[first : first + IDS_PER_SEARCH])
-            pages = _Pages(self._get, self._base, kind, [(name, chunk), *more, ("_count", str(PAGE_SIZE))])
+            params = [(name, chunk), *more, ("_count", str(PAGE_SIZE))]
+            pages = _Pages(self._get, self._base, kind, params, time.monotonic() + seconds)
             for raw in pages:
                 try:
                     item, lost = parsed(raw, self._base)
@@ -135,18 +142,22 @@ class FhirReader:
             complete = complete and pages.complete
         return Found(tuple(items.values()), unreadable, complete and not unreadable, tuple(sorted(dropped)))
 
-    def _get(self, url: str, params: list[tuple[str, str]] | None = None) -> Response:
+    def _get(
+        self, url: str, params: list[tuple[str, str]] | None = None, total_s: float | None = None
+    ) -> Response:
         token = self._token()
-        response = self._send(url, params, token)
+        response = self._send(url, params, token, total_s)
         if response.status == 401:
             renewed = self._token(renew=True)
             if renewed != token:
-                response = self._send(url, params, renewed)
+                response = self._send(url, params, renewed, total_s)
         if response.status != 200:
             raise refused(response)
         return response
 
-    def _send(self, url: str, params: list[tuple[str, str]] | None, token: str) -> Response:
+    def _send(
+        self, url: str, params: list[tuple[str, str]] | None, token: str, total_s: float | None
+    ) -> Response:
         return self._http.request(
             "GET",
             url,
@@ -155,14 +166,18 @@ class FhirReader:
             retry=True,
             vendor="cerner",
             allowed_origin=origin(self._base),
+            total_s=total_s,
         )
 
 
 class _Pages:
     """The resources of all pages of a search; afterwards `complete` says whether none was missed."""
 
-    def __init__(self, get: Callable[..., Response], base: str, kind: str, params: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, get: Callable[..., Response], base: str, kind: str, params: list[tuple[str, str]], until: float
+    ) -> None:
         self.complete = True
+        self._until = until
         self._get = get
         self._base = base
         self._kind = kind
@@ -173,11 +188,13 @@ class _Pages:
         params: list[tuple[str, str]] | None = self._params
         seen: set[str] = set()
         while url is not None:
-            if url in seen or len(seen) >= MAX_PAGES or not _inside(url, self._base):
+            left = self._until - time.monotonic()
+            late = bool(seen) and left <= 0
+            if late or url in seen or len(seen) >= MAX_PAGES or not _inside(url, self._base):
                 self.complete = False
                 return
             seen.add(url)
-            response = self._get(url, params)
+            response = self._get(url, params, max(1.0, left))
             try:
                 bundle = response.json()
             except PermanentError:
