@@ -59,7 +59,11 @@ async function look(mine) {
     if (body) paint(mine, body.visits, asked);
   } catch (error) {
     if (shown !== mine) return;
-    if (!passing(error)) return mine.refused(error);
+    if (!passing(error)) {
+      mine.over = true;
+      warn(mine);
+      return mine.refused(error);
+    }
     mine.failed = true;
   }
   warn(mine);

@@ -19,8 +19,9 @@ async function ask(path, options = {}) {
   if (answer.ok || answer.status === 304) return answer;
   const body = await answer.json().catch(() => ({}));
   if (answer.status === 401) throw new Over(body.detail);
-  const error = new Error(body.detail ? `${body.detail} (${body.reference})` : "Please try again.");
+  const error = new Error(body.detail || "Please try again.");
   error.passing = answer.status >= 500;
+  if (error.passing && body.reference) error.message += ` Reference: ${body.reference}`;
   throw error;
 }
 

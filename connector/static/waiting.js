@@ -17,9 +17,10 @@ let beeper = null;
 export const inTime = () => AbortSignal.timeout(NO_ANSWER_MS);
 export const passing = (error) => error.passing || ["TypeError", "TimeoutError"].includes(error.name);
 
-// Since when nothing was heard; null while what is shown can be believed. One lost answer is no outage.
+// Since when nothing was heard; null while what is shown can be believed. One lost answer is no outage, a refusal is.
 export function lostSince(mine) {
-  return mine.failed && Date.now() - mine.heard > NO_ANSWER_MS ? clock(mine, mine.heard + mine.ahead) : null;
+  const lost = mine.over || (mine.failed && Date.now() - mine.heard > NO_ANSWER_MS);
+  return lost ? clock(mine, mine.heard + mine.ahead) : null;
 }
 
 export function silence() {
@@ -52,10 +53,14 @@ async function look(mine) {
     mine.ahead = new Date(answer.headers.get("Connector-Time")) - Date.now();
     mine.etag = answer.headers.get("ETag");
     if (answer.status === 200) mine.seen = await answer.json();
-    Object.assign(mine, { heard: Date.now(), failed: false });
+    Object.assign(mine, { heard: Date.now(), failed: false, over: false });
   } catch (error) {
     if (watched !== mine) return;
-    if (!passing(error)) return mine.refused(error);
+    if (!passing(error)) {
+      mine.over = true;
+      show(mine);
+      return mine.refused(error);
+    }
     mine.failed = true;
   }
   show(mine);

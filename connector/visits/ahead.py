@@ -18,7 +18,7 @@ import azure.functions as func
 from connector import clock, logs, messages
 from connector.adapters.queues import Hint
 from connector.adapters.tables import Row
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, PermanentError
 from connector.regions import Region
 from connector.tenants import Connection, TenantScope, connections, of_hint
 from connector.visits import ehr_links
@@ -169,7 +169,12 @@ def settle(
 
 
 def _prepare(services: Services, scope: TenantScope, found: Connection, visit: str, appointment_id: str) -> None:
-    appointment = services.ehr.reader(scope, found).appointment(appointment_id)
+    try:
+        appointment = services.ehr.reader(scope, found).appointment(appointment_id)
+    except PermanentError as error:
+        if error.code == "cerner.not_found":
+            return
+        raise
     if not _is_coming(appointment, found):
         return
     provision(services, scope, found, appointment)

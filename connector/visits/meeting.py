@@ -63,7 +63,7 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     """
     if appointment.start is None:
         raise PermanentError("meeting.no_start")
-    start, end = appointment.start, appointment.end or appointment.start + _DEFAULT_LENGTH
+    start, end = appointment.start, _end_of(appointment, appointment.start)
     visit = visit_key(scope, connection.id, appointment.id)
     row = scope.tables.get(VISITS, connection.id, f"o.{visit}") or expect(
         services, scope, connection, visit, appointment
@@ -81,7 +81,10 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
         start=start,
         end=end,
     )
-    following = Thread(target=_follow, args=(services, scope, connection, visit, made.join_web_url, end), daemon=True)
+    other = ready is not None and ready.join_web_url != made.join_web_url
+    following = Thread(
+        target=_follow, args=(services, scope, connection, visit, made.join_web_url, end, other), daemon=True
+    )
     following.start()
     services.graph.protect_lobby(tenant_id, organizer, made.id, start=start, end=end)
     if not services.graph.lobby(tenant_id, organizer, made.id).holds_patients:
@@ -129,11 +132,19 @@ def staff_joined(scope: TenantScope, connection_id: str, visit: str, meeting: Me
 
 
 def _follow(
-    services: Services, scope: TenantScope, connection: Connection, visit: str, join_web_url: str, end: datetime
+    services: Services,
+    scope: TenantScope,
+    connection: Connection,
+    visit: str,
+    join_web_url: str,
+    end: datetime,
+    other: bool,
 ) -> None:
     """In a thread of its own: Teams tells only of calls that begin after its subscription, so this begins at once and
-    is waited for briefly."""
+    is waited for briefly. `other`: the visit had another meeting, whose subscription tells nothing of this one."""
     try:
+        if other:
+            live.unfollow(services, scope, connection.id, visit)
         live.follow(services, scope, connection, visit, join_web_url, end)
     except Exception as error:
         logs.failure("live.failed", error, connection=connection.id, visit=visit)
@@ -191,8 +202,13 @@ def _about(
         "ref": encode(ref),
         "department": department.name if department else "",
         "start": start.isoformat(),
-        "end": (appointment.end or start + _DEFAULT_LENGTH).isoformat(),
+        "end": _end_of(appointment, start).isoformat(),
     }
+
+
+def _end_of(appointment: Appointment, start: datetime) -> datetime:
+    """Graph takes no meeting that ends before it begins."""
+    return appointment.end if appointment.end and appointment.end > start else start + _DEFAULT_LENGTH
 
 
 def _save(sealer: Sealer, scope: TenantScope, visit: str, row: Row, meeting: Meeting) -> None:

@@ -101,4 +101,8 @@ def test_it_stays_live_and_is_accessible(live: Live, linked: str, chromium: Chro
     with visitor.context.expect_page() as opened:
         row.get_by_role("button", name="Join").click()
     expect(opened.value.get_by_role("button", name=f"Join as {LINDQVIST.entra_name}")).to_be_visible()
+    visitor.context.clear_cookies()  # the sign-in ends while the list is open
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator("#problem")).to_contain_text("Load the page again")
+    expect(page.locator("#stale")).to_contain_text("not up to date")
     visitor.close()

@@ -47,9 +47,9 @@ class Visit:
     def __init__(self, sandbox: Live) -> None:
         self.live, self.scope = sandbox, sandbox.scope()
         self.connection = connection(sandbox)
-        booked = appointment(sandbox.world.now() + timedelta(minutes=20))
-        self.key = visit_key(self.scope, self.connection.id, booked.id)
-        self.meeting = provision(sandbox.services, self.scope, self.connection, booked)
+        self.booked = appointment(sandbox.world.now() + timedelta(minutes=20))
+        self.key = visit_key(self.scope, self.connection.id, self.booked.id)
+        self.meeting = provision(sandbox.services, self.scope, self.connection, self.booked)
         self.graph_id = self.meeting.id
 
     def row(self, kind: str) -> Row | None:
@@ -279,6 +279,16 @@ def test_one_made_during_a_call_is_believed_when_it_has_told_something(visit: Vi
     visit.join()
     eventually(lambda: visit.counts() == (1, 0, 0))
     assert live() == "on"
+
+
+def test_a_meeting_that_is_made_anew_is_followed_instead_of_the_lost_one(visit: Visit) -> None:
+    del visit.live.world.meetings[visit.graph_id]
+    made = Row(visit.connection.id, f"o.{visit.key}", {"lobby_proven": "2020-01-01T00:00:00+00:00"})
+    visit.scope.tables.transact("Visits", [Write("merge", made)])
+    again = provision(visit.live.services, visit.scope, visit.connection, visit.booked)
+    assert again.id != visit.graph_id
+    eventually(lambda: [one for one in visit.live.world.subscriptions.values() if one.meeting == again.id])
+    assert not [one for one in visit.live.world.subscriptions.values() if one.meeting == visit.graph_id]
 
 
 def test_a_renewal_that_failed_once_is_not_said_for_ever(visit: Visit) -> None:

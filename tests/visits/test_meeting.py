@@ -1,6 +1,7 @@
 """One meeting of a visit under any race, and no join URL before its lobby is proven, against simulated Graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,6 +71,13 @@ def test_a_moved_appointment_moves_its_meeting_and_asks_no_more_than_needed(live
     assert (second.join_web_url, second.start) == (first.join_web_url, later.start)
     (made,) = meetings(live, visit)
     assert (made.body["startDateTime"], made.body["endDateTime"]) == ("2027-03-02T15:00:00Z", "2027-03-02T15:30:00Z")
+
+
+def test_a_visit_that_ends_before_it_begins_has_a_meeting_all_the_same(live: Live) -> None:
+    visit = appointment()
+    for end in START, START - timedelta(minutes=5):
+        made = provision(live.services, live.scope(), connection(live), replace(visit, end=end))
+        assert made.end == START + timedelta(minutes=30)
 
 
 @pytest.mark.parametrize("lobby", [{}, {"scope": "everyone"}, {"scope": "organizationAndFederated"},

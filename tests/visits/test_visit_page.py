@@ -79,7 +79,7 @@ def test_each_state_is_told_apart_and_accessible(desk: Desk) -> None:
     on = {"live": "on", "live_at": 1, "lobby": 0, "lobby_since": "", "guests": 0, "staff": 0}
     states: list[tuple[dict[str, Any], str, str]] = [
         ({"opened_at": 9, "test": "camera_denied", "tested_at": 9}, "Not joined yet Opened the link", "Video visit"),
-        ({"joined_at": 4}, "Tapped Join 4 minutes ago Teams does not tell", waiting(4)),
+        ({"joined_at": 4}, "Tapped Join 4 minutes ago Teams does not say", waiting(4)),
         (on, "Tapped Join At .*, not in the lobby now", "Video visit"),
         ({"lobby": 2, "lobby_since": 6}, "2 people wait 6 minutes Since", waiting(6)),
         # an interpreter is in, the patient is not: nobody in the lobby is hidden by somebody in the call
