@@ -125,6 +125,7 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
+var url = empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
 var always = {
   AzureWebJobsStorage__accountName: hostName
   AzureWebJobsStorage__credential: 'managedidentity'
@@ -135,7 +136,7 @@ var always = {
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
   CONNECTOR_ENVIRONMENT: 'production'
-  CONNECTOR_PUBLIC_URL: empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
+  CONNECTOR_PUBLIC_URL: url
   CONNECTOR_REGIONS: region
   CONNECTOR_TENANTS: tenants
   CONNECTOR_NUMBERS_PER_TENANT: numbersPerTenant
@@ -169,5 +170,6 @@ var byKey = { SMART_VAULT_KEY: signingKeyAddress }
 var byExportableKey = { SMART_PRIVATE_KEYS: '${inVault}/smart-private-keys)' }
 
 output name string = app.name
-output url string = empty(publicUrl) ? 'https://${app.properties.defaultHostName}' : publicUrl
-output healthUrl string = 'https://${app.properties.defaultHostName}/health'
+output url string = url
+// by the name that patients use, so that the end of its certificate is seen
+output healthUrl string = '${url}/health'
