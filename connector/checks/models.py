@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +12,7 @@ from connector.checks.finding import State, Who
 from connector.checks.texts import CHECKS
 
 Values = dict[str, str | int]
+_MESSAGES = frozenset({"sender", "email", "live"})
 
 
 class Check(BaseModel):
@@ -31,6 +33,12 @@ class Check(BaseModel):
     command: str = ""
     """What to paste into a Teams PowerShell, as it is."""
     values: Values = {}
+
+    @property
+    def side(self) -> Literal["cerner", "microsoft", "messages"]:
+        """Which part of the chain it looks at."""
+        begins = self.id.partition(".")[0]
+        return "microsoft" if begins == "microsoft" else "messages" if begins in _MESSAGES else "cerner"
 
     def formatted(self, translate: Callable[[str], str] = str) -> Check:
         """The same in words that a person can read, in the language of `translate`."""

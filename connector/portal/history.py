@@ -15,7 +15,7 @@ def everything(visit: Visit) -> func.HttpResponse:
     """Changes of the whole tenant."""
     page = tenants.history(visit.scope, after=visit.asked("after"))
     named = {one.value.id: one.value.name for one in tenants.connections(visit.scope)}
-    named |= {one.id: one.value for one in tenants.senders(visit.scope)}
+    named |= _numbers(visit)
     return visit.page(
         "portal/history.html",
         page=page,
@@ -51,10 +51,16 @@ def _shown(
         tab="history",
         page=page,
         newest=not visit.asked("after"),
+        named=_numbers(visit),
         people=people.names(visit, [change.actor for change in page.items]),
         saved=bool(visit.asked("saved")),
         errors=errors or {},
     )
+
+
+def _numbers(visit: Visit) -> dict[str, str]:
+    """What senders are called, by their ids."""
+    return {one.id: one.value for one in tenants.senders(visit.scope)}
 
 
 ROUTES = (

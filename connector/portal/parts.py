@@ -41,11 +41,11 @@ def _object_ids(visit: Visit, typed: dict[str, Any]) -> dict[str, str]:
 
 
 def _meetings(visit: Visit, connection: Connection) -> dict[str, Any]:
-    """The accounts by name, and what the last check saw of the Microsoft side."""
-    report = checks.latest(visit.scope, connection.id)
+    """The accounts by user name, and what the last check saw of the Microsoft side."""
+    report, known = checks.latest(visit.scope, connection.id), people.accounts(visit, connection.organizers)
     of_microsoft = [one for one in report.checks if one.id.startswith("microsoft.")] if report else []
     return {
-        "names": people.names(visit, connection.organizers),
+        "accounts": [known[one].username if one in known else one for one in connection.organizers],
         "found": [check.formatted(visit.language.gettext) for check in of_microsoft],
         "client_id": visit.services.settings.entra_client_id,
     }

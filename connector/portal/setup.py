@@ -220,14 +220,14 @@ def link(visit: Visit) -> func.HttpResponse:
         return _link(visit)
     errors: dict[str, str] = {}
     for found in present:
-        chosen = visit.fields.get(f"sender.{found.value.id}", "")
-        if not chosen or chosen == found.value.sender_id:
+        chosen = visit.fields.get(f"sender.{found.value.id}")
+        if chosen is None or (chosen or None) == found.value.sender_id:
             continue
         etag = visit.fields.get(f"etag.{found.value.id}", "")
         try:
-            tenants.link_sender(visit.scope, found.value.id, etag, chosen, visit.actor)
+            tenants.link_sender(visit.scope, found.value.id, etag, chosen or None, visit.actor)
         except RefusedError as error:
-            errors[f"sender.{found.value.id}"] = error.message
+            errors[f"sender.{found.value.id}"] = error.details.get("sender_id", error.message)
     return _link(visit, status=409, errors=errors) if errors else visit.go("/portal/setup/finish")
 
 

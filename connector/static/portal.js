@@ -41,9 +41,11 @@ for (const time of document.querySelectorAll("time[data-local]")) {
   time.textContent = new Date(time.dateTime).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
 }
 
-// the tab that is open is in sight
-const tab = document.querySelector(".tabs [aria-current]");
-if (tab) tab.parentElement.parentElement.scrollLeft = tab.parentElement.offsetLeft - 40;
+// the page that is open is in sight in its menus
+for (const open of document.querySelectorAll(".nav [aria-current], .tabs [aria-current]")) {
+  const list = open.closest("ul");
+  list.scrollLeft = open.parentElement.offsetLeft - list.offsetLeft - 40;
+}
 
 // only one menu is open, and Escape closes it
 const menu = document.querySelector("details.menu");

@@ -26,6 +26,8 @@ PAGE = 50
 CHANGE_ID = re.compile(r"[0-9]{13}\.[0-9a-f]{8}")
 _LONGEST = 64 * 1024
 """Bytes of a string property, in UTF-16 (Azure Table Storage, data types)."""
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+"""Between these there is no difference that anybody chose."""
 V = TypeVar("V")
 Json = dict[str, Any]
 
@@ -152,7 +154,7 @@ def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | Non
     return [
         FieldChange(path=path, before=old.get(path), after=new.get(path))
         for path in paths
-        if old.get(path) != new.get(path)
+        if old.get(path) != new.get(path) and not (old.get(path) in _NOTHING and new.get(path) in _NOTHING)
     ]
 
 

@@ -343,7 +343,8 @@ class ConnectionPatch(Model):
 
 
 class SenderLink(Model):
-    sender_id: Annotated[str, StringConstraints(pattern=_SENDER_ID)]
+    sender_id: Annotated[str, StringConstraints(pattern=_SENDER_ID)] | None
+    """null: none any more."""
 
 
 class Connection(ConnectionInput):

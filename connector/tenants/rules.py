@@ -73,7 +73,11 @@ def _require_sendable(scope: TenantScope, present: Connection | None, changed: C
     if not changed.active:
         missing["active"] = "switch the connection on first"
     if not changed.sender_id and "sms" in changed.messages.channels:
-        missing["sender_id"] = "link a sender first"
+        missing["sender_id"] = (
+            "is needed while messages are on: switch them off first"
+            if present is not None and present.sender_id
+            else "link one first"
+        )
     if not changed.departments:
         missing["departments"] = "add a department first"
     if changed.environment == "test" and not (changed.messages.allowed_numbers or changed.messages.allowed_addresses):

@@ -89,9 +89,11 @@ def set_departments(
 
 
 def link_sender(
-    scope: TenantScope, connection_id: str, etag: str, sender_id: str, actor: Actor
+    scope: TenantScope, connection_id: str, etag: str, sender_id: str | None, actor: Actor
 ) -> Versioned[Connection]:
-    return change(scope, connection_id, etag, {"sender_id": sender_id}, actor, "connection.sender_linked")
+    """None: nothing is texted from it any more; refused (422) while messages are on."""
+    action = "connection.sender_linked" if sender_id else "connection.sender_unlinked"
+    return change(scope, connection_id, etag, {"sender_id": sender_id}, actor, action)
 
 
 def restore(

@@ -62,6 +62,20 @@ def test_asked_twice_nothing_is_made_twice(admin: Admin) -> None:
     assert told(admin.ask("GET", one))["fhir_base_url"] == BASE
 
 
+def test_a_sender_is_unlinked_only_while_nothing_is_texted_from_it(admin: Admin) -> None:
+    agree(admin.scope)
+    one, etag = made(admin)
+    etag = admin.ask("PATCH", one, {"messages_enabled": True}, etag=etag).headers["ETag"]
+    refused = told(admin.ask("PUT", f"{one}/sender", {"sender_id": None}, etag=etag, status=422))
+    assert "switch them off first" in refused["errors"]["sender_id"]
+    etag = admin.ask("PATCH", one, {"messages_enabled": False}, etag=etag).headers["ETag"]
+    assert told(admin.ask("PUT", f"{one}/sender", {"sender_id": None}, etag=etag))["sender_id"] is None
+    assert told(admin.ask("GET", "/history?limit=1"))["items"][0]["action"] == "connection.sender_unlinked"
+    sender = told(admin.ask("GET", "/senders"))["items"][0]["id"]
+    version = admin.ask("GET", f"/senders/{sender}").headers["ETag"]
+    admin.ask("DELETE", f"/senders/{sender}", etag=version, status=204)
+
+
 def test_withdrawn_consents_stop_even_a_worker_that_has_the_old_configuration(admin: Admin) -> None:
     agree(admin.scope)
     one, etag = made(admin)

@@ -215,6 +215,22 @@ def test_the_configuration_out_and_in(live: Live, admin: Browser, page: str) -> 
     assert stored(live, page.rpartition("/")[2]).clinic_name == "Imported <i>"
 
 
+def test_a_number_is_linked_and_unlinked(live: Live, admin: Browser, page: str) -> None:
+    identity, path = page.rpartition("/")[2], "/portal/setup/link"
+    wanted = tenants.SenderInput(kind="alphanumeric", value="Cedar", label="Clinic")
+    sender = tenants.add_sender(live.scope("cedar"), wanted, tenants.Actor(ADMIN.oid))
+    shown = fields(admin.get(path).text)
+    assert shown[f"sender.{identity}"] == sender.id, "with one number nothing has to be chosen"
+    for chosen, kept in (sender.id, sender.id), ("", None):
+        assert send(admin, path, **{f"sender.{identity}": chosen}).status_code == 303
+        assert stored(live, identity).sender_id == kept
+    unknown = send(admin, path, **{f"sender.{identity}": "ffffffff"})
+    assert unknown.status_code == 409 and "names no sender" in wrong(unknown)[f"sender.{identity}"]
+    assert "Phone number unlinked" in admin.get(f"{page}/history").text
+    gone = tenants.versioned_sender(live.scope("cedar"), sender.id)
+    tenants.remove_sender(live.scope("cedar"), sender.id, gone.etag, tenants.Actor(ADMIN.oid))
+
+
 def test_switching_off_and_on_again(live: Live, admin: Browser, page: str) -> None:
     path = f"{page}/remove"
     shown = admin.get(path).text

@@ -48,7 +48,7 @@ def test_each_change_says_who_when_and_how_each_field_was_before_and_after(begun
                              FieldChange(path="messages.quiet_from", before="21:00", after="20:00")]
     assert [field.path for field in third.fields] == [
         "departments.Family Medicine.name", "departments.Family Medicine.location_ids",
-        "departments.Family Medicine.time_zone", "departments"]
+        "departments.Family Medicine.time_zone"]
     assert FieldChange(path="fhir_base_url", before=None, after=made.value.fhir_base_url) in first.fields
 
 
