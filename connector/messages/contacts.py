@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from connector import ehr
-from connector.messages.phone import country_of_number, mobile_number, usable
+from connector.messages.phone import country_of_number, mobile_number, mobile_numbers, usable
 from connector.tenants import EMAIL_ADDRESS, Channel, Connection
 from connector.zones import country_of
 
 _ADDRESS = re.compile(EMAIL_ADDRESS)
+_OTHERS = 3
 _LONGEST = 254
 """RFC 5321 section 4.5.3.1.3, less the angle brackets."""
 
@@ -33,13 +34,12 @@ class Contact:
         return f"{name[:1]}•••@{domain[:1]}•••.{domain.rpartition('.')[2]}"
 
 
-def email_address(contacts: Iterable[ehr.ContactPoint], now: datetime) -> str | None:
-    """The address that a message may go to: lowest rank, in its period, not one at work and not an old one."""
+def email_addresses(contacts: Iterable[ehr.ContactPoint], now: datetime) -> Iterator[str]:
+    """Addresses, the one to write to first: lowest rank, in its period, not one at work and not an old one."""
     for contact in usable(contacts, "email", now):
         address = normal_address(contact.value)
         if address is not None:
-            return address
-    return None
+            yield address
 
 
 def normal_address(text: str) -> str | None:
@@ -55,13 +55,22 @@ def of_record(
 ) -> dict[Channel, Contact]:
     """What the patient's record offers, by channel."""
     number = mobile_number(patient.contacts, country_for(connection, appointment), now)
-    address = email_address(patient.contacts, now)
+    address = next(email_addresses(patient.contacts, now), None)
     found: dict[Channel, Contact] = {}
     if number:
         found["sms"] = Contact("sms", number)
     if address:
         found["email"] = Contact("email", address)
     return found
+
+
+def others_of_record(
+    connection: Connection, appointment: ehr.Appointment, patient: ehr.Patient, now: datetime, told: str
+) -> tuple[str, ...]:
+    """The first few numbers and addresses of the record beside the one that is told: a lost link is found by them."""
+    numbers = mobile_numbers(patient.contacts, country_for(connection, appointment), now)
+    every = dict.fromkeys([*numbers, *email_addresses(patient.contacts, now)])
+    return tuple(to for to in every if to != told)[:_OTHERS]
 
 
 def choose(

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from connector import ehr
 from connector.messages.compare import UNTOLD, Class, Kind, Tell, Told, compare
-from connector.messages.contacts import Contact, allowed_in_test, choose, of_record
+from connector.messages.contacts import Contact, allowed_in_test, choose, of_record, others_of_record
 from connector.messages.email_text import compose_email
 from connector.messages.schedule import quiet_period, stale
 from connector.messages.text import Words, compose
@@ -38,6 +38,8 @@ class Send:
     """What the patient then was told: state and start."""
     email: Email | None = None
     """By e-mail, with the text as its plain form."""
+    others: tuple[str, ...] = ()
+    """The record's other numbers and addresses."""
 
     @property
     def channel(self) -> Channel:
@@ -182,11 +184,12 @@ def _message(
         return Later("quiet_hours", quiet[1])
     words = Words(clinic=connection.clinic_name, start=start, zone=department.time_zone, link=case.link,
                   phone=connection.contact_phone, sender=sender.kind if sender else "alphanumeric")  # fmt: skip
+    others = others_of_record(connection, appointment, patient, now, contact.to)
     tells = f"{'cancelled' if cancelled else 'live'} {start.isoformat()}"
     if contact.channel == "email":
         email = compose_email(tell.rule, words, settings, case.stop(contact.to), patient.language)
-        return Send(contact.to, f"{email.subject}\n{email.text}", tell.rule, tells, email)
-    return Send(contact.to, compose(tell.rule, words, settings, patient.language), tell.rule, tells)
+        return Send(contact.to, f"{email.subject}\n{email.text}", tell.rule, tells, email, others)
+    return Send(contact.to, compose(tell.rule, words, settings, patient.language), tell.rule, tells, None, others)
 
 
 def _unread(rule: str, planned_start: datetime, now: datetime) -> Decision:

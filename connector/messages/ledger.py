@@ -33,6 +33,8 @@ from connector.tenants import TenantScope
 TABLE = "Visits"
 CHUNK = 49
 """Two operations a message, one for the claim and one for what was sent fill a transaction of 100."""
+OTHER = 12
+"""How much is kept of the keyed name of a number or address that was not told: a claim's row has a limit."""
 LEASE = timedelta(seconds=75)
 """A claim older than this has lost its worker."""
 REPLAY_WINDOW = timedelta(seconds=240)
@@ -126,6 +128,8 @@ class Item:
     rule: str = ""
     """Which rule lets it pass."""
     channel: str = "sms"
+    others: str = ""
+    """Shortened keyed names of the record's other numbers and addresses, for who has lost the link."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,17 @@ class Claim:
         return f"k.{stamp(self.at)}.{self.id}"
 
     def row(self, partition: str) -> Row:
-        items = [[i.message.key, i.message.facts(), i.body, i.contact, i.tells, i.rule, i.channel] for i in self.items]
+        items = [
+            [i.message.key, i.message.facts(), i.body, i.contact, i.tells, i.rule, i.channel, i.others]
+            for i in self.items
+        ]
         return Row(partition, self.key, {"items": json.dumps(items, separators=(",", ":"))}, self.etag)
 
     @classmethod
     def of(cls, row: Row) -> Claim:
         _, at, claim_id = row.key.split(".")
         stored = json.loads(row.text("items"))
-        items = tuple(Item(Message.of(key, facts), *more[:5]) for key, facts, *more in stored)
+        items = tuple(Item(Message.of(key, facts), *more[:6]) for key, facts, *more in stored)
         return cls(claim_id, datetime.strptime(at, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC), items, row.etag)
 
 
@@ -270,7 +277,8 @@ def _told(item: Item, outcome: Outcome) -> dict[str, Value]:
     if outcome.state not in ("sent", "uncertain"):
         return {"asked_rule": outcome.rule or outcome.state}
     state, _, start = item.tells.partition(" ")
-    return {"told_class": state, "told_start": start, "told_n": item.message.n, "contact": item.contact}
+    return {"told_class": state, "told_start": start, "told_n": item.message.n, "contact": item.contact,
+            "others": item.others}  # fmt: skip
 
 
 def _merge(partition: str, message: Message, values: Mapping[str, Value]) -> Write:

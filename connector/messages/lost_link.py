@@ -1,9 +1,9 @@
 """A lost link: a number or address in, one answer for everybody out, and the link only to what the record has.
 
-What is typed is compared with the keyed hashes of what was told (`contact` of the visits ahead, each hashed within its
-visit), so nothing is stored to find people by, and nothing typed goes into a queue. Known or not, the request does the
-same: the same reads, the same comparisons, one hint; what follows from a match happens in the queue's worker, where
-`send_link` reserves its limits before it sends.
+What is typed is compared with keyed hashes, each within its visit: of what was told (`contact`) and of what else the
+record had then (`others`). So nothing is stored to find people by, and nothing typed goes into a queue. Known or not,
+the request does the same: the same reads, the same comparisons, one hint; what follows from a match happens in the
+queue's worker, where `send_link` reserves its limits before it sends.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from connector.adapters.queues import Hint
 from connector.errors import ConnectorError, RefusedError
 from connector.keys import CONNECTION_ID
 from connector.messages.contacts import normal_address
+from connector.messages.ledger import OTHER
 from connector.messages.one_off import send_link
 from connector.messages.phone import country_of_number, typed_mobile
+from connector.messages.plan import contact_key
 from connector.messages.register import visits
 from connector.messages.upcoming import Upcoming, upcoming
 from connector.regions import Region
@@ -76,11 +78,17 @@ def _add_region(bp: func.Blueprint, services: Callable[[], Services], region: Re
             answer(services(), *named, hint["visits"].split(), hint["channel"])
 
 
-def visits_of_contact(scope: TenantScope, connection_id: str, contact: str, now: datetime) -> list[str]:
-    """Keys of the live visits ahead that were told last to this E.164 number or address; soonest first."""
+def visits_of_contact(
+    scope: TenantScope, connection_id: str, contact: str, now: datetime, *, others: bool = False
+) -> list[str]:
+    """Keys of the live visits ahead that were told last to this E.164 number or address; soonest first.
+
+    With `others` also those whose record had it beside the one that was told.
+    """
     found = visits(scope, connection_id, (now - BEHIND, now + AHEAD)).values()
-    told = [v for v in found if v.state == "live" and v.contact == scope.index("contact", v.key, contact)]
-    return [visit.key for visit in sorted(told, key=lambda visit: visit.start)]
+    named = [(visit, contact_key(scope, visit.key, contact)) for visit in found if visit.state == "live"]
+    theirs = [v for v, name in named if v.contact == name or (others and name[:OTHER] in v.others.split())]
+    return [visit.key for visit in sorted(theirs, key=lambda visit: visit.start)]
 
 
 def answer(services: Services, scope: TenantScope, found: Connection, wanted: list[str], channel: Channel) -> None:
@@ -125,7 +133,7 @@ def _ask(services: Services, clinics: list[tuple[TenantScope, Connection]], type
         understood = True
         flood.reserve(f"lost.{found.id}", _PER_CLINIC)
         flood.reserve(f"lost.{found.id}.{scope.index('contact', found.id, contact)}", _PER_CONTACT)
-        known = visits_of_contact(scope, found.id, contact, clock.now())[:AT_MOST]
+        known = visits_of_contact(scope, found.id, contact, clock.now(), others=True)[:AT_MOST]
         hint: Hint = {"tenant": scope.tenant_id, "connection": found.id, "visits": " ".join(known), "channel": channel}
         scope.queues.send(f"lost-{scope.region}", hint)
     return understood

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from connector.ehr import ContactPoint
@@ -12,7 +12,12 @@ _FIRST, _OTHERWISE = "mobile", ("home", "temp", None)
 
 
 def mobile_number(contacts: Iterable[ContactPoint], country: str | None, now: datetime) -> str | None:
-    """The number in E.164: registered as mobile first, lowest rank, in its period, valid and mobile; or None.
+    """The first of `mobile_numbers`, or None."""
+    return next(mobile_numbers(contacts, country, now), None)
+
+
+def mobile_numbers(contacts: Iterable[ContactPoint], country: str | None, now: datetime) -> Iterator[str]:
+    """Numbers in E.164, the one to text first: registered as mobile, lowest rank, in its period, valid and mobile.
 
     `country` is where numbers without a country code belong. A number not registered as mobile must be one
     beyond doubt: in North America mobile and fixed numbers look alike, and the telephone of a household
@@ -23,8 +28,7 @@ def mobile_number(contacts: Iterable[ContactPoint], country: str | None, now: da
     for contact in phones:
         number = _e164(contact.value, country, registered_mobile=contact.use == _FIRST)
         if number is not None:
-            return number
-    return None
+            yield number
 
 
 def usable(contacts: Iterable[ContactPoint], system: str, now: datetime) -> list[ContactPoint]:

@@ -37,6 +37,8 @@ class Visit:
     asked: Asked = UNASKED
     contact: str = ""
     """Keyed name of the number that was told last."""
+    others: str = ""
+    """Shortened keyed names of the other numbers and addresses that the record had then."""
     leads: str = ""
     """Leads, in minutes, for which reminders were considered under `asked.n`."""
     changed_at: datetime | None = field(default=None, compare=False)
@@ -48,7 +50,8 @@ class Visit:
         return Row(partition, f"v.{self.key}", {
             "ref": self.ref, "start": instant(self.start), "end": instant(self.end), "department": self.department,
             "class": self.state, "generation": self.generation, "changed_at": clock.now().isoformat(),
-            "person": self.person, "likeness": self.likeness, "contact": self.contact, "leads": self.leads,
+            "person": self.person, "likeness": self.likeness, "contact": self.contact, "others": self.others,
+            "leads": self.leads,
             "told_start": instant(told.start), "told_class": told.state, "told_n": told.n,
             "asked_start": instant(asked.start), "asked_kind": asked.kind, "asked_n": asked.n, "asked_rule": asked.rule,
         }, self.etag)  # fmt: skip
@@ -166,7 +169,8 @@ def _visit(row: Row) -> Visit:
         end=datetime.fromisoformat(row.text("end")), department=row.text("department"),
         state=_CLASSES[row.text("class")],
         generation=row.number("generation"), person=row.text("person"), likeness=row.text("likeness"),
-        told=Told.parse(told), asked=asked, contact=row.text("contact"), leads=row.text("leads"),
+        told=Told.parse(told), asked=asked, contact=row.text("contact"), others=row.text("others"),
+        leads=row.text("leads"),
         changed_at=datetime.fromisoformat(row.text("changed_at")), etag=row.etag,
     )  # fmt: skip
 

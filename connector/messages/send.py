@@ -123,7 +123,8 @@ def _record(desk: Desk, held: Claim, outcomes: dict[str, Outcome]) -> bool:
 
 def _item(desk: Desk, message: Message, send: Send) -> Item:
     contact = contact_key(desk.scope, message.visit, send.to)
-    return Item(message, desk.body_hash(send), contact, send.tells, send.rule, send.channel)
+    others = " ".join(contact_key(desk.scope, message.visit, to)[: ledger.OTHER] for to in send.others)
+    return Item(message, desk.body_hash(send), contact, send.tells, send.rule, send.channel, others)
 
 
 def _paced(desk: Desk, decisions: dict[Message, Decision], now: datetime) -> dict[Message, Decision]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connector.ehr import ContactPoint
-from connector.messages.contacts import Contact, email_address, normal_address
+from connector.messages.contacts import Contact, email_addresses, normal_address
 from connector.messages.email_text import compose_email
 from connector.messages.text import Words
 from connector.tenants import MessageSettings
@@ -74,8 +74,8 @@ def test_the_address_is_a_valid_one_of_the_person_now() -> None:
         point("ended@a.example", until=NOW - day), point("later@a.example", since=NOW + day),
         point("no address", rank=1), point("two@a.example", rank=2), point(" First@A.Example ", None, 1),
     ]  # fmt: skip
-    assert email_address(found, NOW) == "first@a.example"
-    assert email_address(found[:-2], NOW) is None
+    assert next(email_addresses(found, NOW)) == "first@a.example"
+    assert list(email_addresses(found[:-2], NOW)) == []
 
 
 @pytest.mark.parametrize("text", ["a@b", "a b@c.example", "a@b.example\nBcc: c@d.example", "<a@b.example>",

@@ -100,6 +100,21 @@ def test_what_is_typed_is_only_compared_never_sent_to(stage: Stage) -> None:
     assert asked.status_code == 200 and [m.to for m in stage.outbox] == ["+13125559876"]
 
 
+def test_every_contact_of_the_record_finds_the_visit_and_the_first_of_its_kind_gets_the_link(stage: Stage) -> None:
+    record = stage.world.resources[stage.hospital.ehr_tenant]["Patient", stage.hospital.patients[0].patient_id]
+    kept = record["telecom"]
+    record["telecom"] = [*kept, {"system": "phone", "use": "mobile", "rank": 9, "value": "+13125550188"}]
+    try:
+        told(stage)  # by a text to the first number
+        for typed in ("Mirabelka.T84@patientmail.example", "312 555 0188"):
+            ask(stage, typed)
+            work(stage, hint(stage))
+    finally:
+        record["telecom"] = kept
+    assert [mail.to for mail in stage.world.mail] == ["mirabelka.t84@patientmail.example"]
+    assert [text.to for text in stage.outbox] == ["+13125552348"]
+
+
 def test_nobody_learns_from_the_answer_who_is_known(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     told(stage)
     ask(stage, STRANGER)  # the first of a process also reads keys
