@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 WORK = timedelta(seconds=45)
 """No first attempt begins later after the claim: one that hangs must end before ACS forgets."""
-BACK = timedelta(minutes=1)
+BACK, LONGEST = timedelta(minutes=1), timedelta(hours=1)
+"""How soon, and how late at most, what was refused for now is tried again, whatever the answer asks for."""
 _SENDER_REFUSED = ("sms.not_allowed", "email.not_allowed")
 """The resource or the sender may not send at all: no verdict on this one message."""
 RealTime = Callable[[], datetime]
@@ -236,7 +237,7 @@ def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], rea
             else:
                 outcome = Outcome("planned", "link_revoked", due=clock.now(), generation=good)
         except ConnectorError as error:
-            wait = timedelta(seconds=getattr(error, "retry_after_s", None) or 0)
+            wait = timedelta(seconds=min(getattr(error, "retry_after_s", None) or 0, LONGEST.total_seconds()))
             outcome = refused[send.channel] = Outcome("planned", error.code, due=clock.now() + max(BACK, wait))
         if outcome is not None:
             outcomes[message.key] = outcome

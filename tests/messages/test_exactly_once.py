@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from connector import tenants
 from connector.adapters.acs_sms import AcsSms
+from connector.adapters.http import Response
 from connector.errors import AmbiguousError
 from connector.messages import ledger, limits, send
 from connector.messages.ledger import real_now
@@ -96,6 +97,19 @@ def test_a_refusal_is_tried_again_a_minute_later(stage: Stage) -> None:
     stage.world.advance(timedelta(seconds=61))
     stage.deliver()
     assert len(stage.outbox) == 3 and stage.status() == {"sent": 3}
+
+
+def test_a_refusal_until_the_end_of_time_is_tried_again_in_an_hour(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due(stage)
+    monkeypatch.setattr(Response, "retry_after_s", 2.5e11)
+    stage.world.add_fault("acs", "429", 1)
+    stage.deliver()
+    assert stage.status() == {"planned": 1}
+    (row,) = stage.rows("d")
+    at = datetime.strptime(row["key"].split(".")[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert timedelta(minutes=59) < at - stage.world.now() <= timedelta(hours=1)
 
 
 def test_a_refused_visit_that_has_begun_is_not_sent(stage: Stage) -> None:
