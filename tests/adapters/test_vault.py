@@ -25,7 +25,7 @@ from tests.adapters.cerner_world import RSA_PEM, Simulated
 from tests.adapters.serving import listening, shown
 from tests.adapters.simulated import without_waiting
 
-OLD, YOUNG = SETTLED_S + 60, SETTLED_S - 60
+OLD, YOUNG = SETTLED_S + 3600, SETTLED_S - 3600
 CLAIMS = {"iss": "client", "aud": "https://a.example/token"}
 STAMP = RegionSettings(Region.EMEA, None, None, None, "identity-1", None, None)
 
@@ -114,7 +114,7 @@ def test_a_new_version_is_published_a_day_before_it_signs(kept: Vault, new_signe
     assert kid(signer) == old
     young, *others = kids(signer)
     assert others == [old] != [young]
-    second.created -= 120
+    second.created -= 7200
     assert kid(new_signer()) == young
     assert kids(new_signer()) == [young, old], "what the former one signed is still believed"
     kept.add(age_s=10)
@@ -157,7 +157,7 @@ def test_keys_of_the_settings_sign_until_the_vaults_key_is_known(
     signer = new_signer(held)
     assert kid(signer) == held.public.kid
     assert kids(signer)[1:] == [held.public.kid] and len(kids(signer)) == 2
-    made.created -= 120
+    made.created -= 7200
     signer = new_signer(held)
     assert kid(signer) == kids(signer)[0] != held.public.kid
     made.enabled = False
