@@ -51,7 +51,8 @@ def make(
         time.sleep(world.latency_s.get(vendor, 0.0))
         fault = world.take_fault(vendor)
         if fault:
-            world.suffered.append(Suffered(datetime.now(UTC), vendor, fault, request.get_data(as_text=True)))
+            about = request.headers.get("Operation-Id", "") + request.get_data(as_text=True)
+            world.suffered.append(Suffered(datetime.now(UTC), vendor, fault, about))
         g.silent = fault == "timeout_after_accept"
         if fault == "timeout":
             return hang_up()

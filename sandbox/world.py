@@ -235,7 +235,7 @@ class Suffered:
     vendor: str
     kind: FaultKind
     body: str
-    """Of the request: which message it was about."""
+    """Of the request, an e-mail's operation id before it: which message it was about."""
 
 
 class World:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from connector import tenants
 from connector.adapters.tables import Row
@@ -38,6 +39,7 @@ MINUTE = timedelta(minutes=1)
 def running(folder: Path, plan: Plan) -> Iterator[Live]:
     """A sandbox with several workers and an empty schedule."""
     made = Sandbox(folder, workers=plan.workers, app="tests.chaos.hasty" if plan.hasty else "function_app")
+    made.app_environment_overrides["EMEA_EMAIL_RATE"] = "9999/9999"
     if plan.kills:
         made.app_environment_overrides["SANDBOX_QUEUE_LEASE_S"] = "10"
     with made as sandbox:
@@ -48,6 +50,7 @@ def running(folder: Path, plan: Plan) -> Iterator[Live]:
                 if kind == "Appointment":
                     del kept[kind, identity]
         live.world.sms_per_minute = dict.fromkeys(live.world.sms_per_minute, 1_000_000)  # a minute lasts a second here
+        live.world.email_limits = (1_000_000, 1_000_000)
         yield live
 
 
@@ -73,11 +76,12 @@ class Run:
     # what happens
 
     def wake(self, settings: dict[str, bool] | None = None) -> None:
-        """No quiet hours, and the silent baseline of the first activation over."""
+        """No quiet hours, e-mail to whom no text can reach, and the silent baseline of the first activation over."""
         token, path = self.live.token(HOSPITAL), f"/connections/{self.connection}"
         etag = self.live.api("GET", path, token=token).headers["ETag"]
         wanted = {"quiet_from": "00:00", "quiet_until": "00:00", "reminders": self.plan.mixed,
-                  "reminder_leads_minutes": [int(self.lead / MINUTE)], **(settings or {})}  # fmt: skip
+                  "reminder_leads_minutes": [int(self.lead / MINUTE)],
+                  "channels": ["sms", "email"] if self.plan.mixed else ["sms"], **(settings or {})}  # fmt: skip
         self.live.api("PATCH", path, {"messages": wanted}, token=token, etag=etag).raise_for_status()
         self._until(self._baselined, step=timedelta(minutes=5), every_s=2)
 
@@ -97,6 +101,8 @@ class Run:
         self.first = (self.world.now() + timedelta(days=6)).replace(second=0, microsecond=0)
         self.every = timedelta(minutes=20 if self.plan.mixed else 1200) / self.plan.count
         self.booked = book_many(self.world, HOSPITAL, self.plan.count, start=self.first, every=self.every)
+        for number, one in enumerate(self.booked[::5] if self.plan.mixed else []):
+            self._patient(one)["telecom"] = [{"system": "email", "value": f"p{number}@mail.example", "rank": 1}]
 
     def discover(self) -> None:
         """Returns when every visit has a message."""
@@ -237,7 +243,7 @@ class Run:
 
     def _sends(self) -> int:
         with self.world.lock:
-            return self.world.requests["acs", "send"]
+            return self.world.requests["acs", "send"] + self.world.requests["acs", "send_email"]
 
     def settled(self, *, finish: bool = True) -> bool:
         soon = timedelta(hours=1 if finish else 0)  # what was refused is due again in a minute
@@ -269,13 +275,16 @@ class Run:
         if self._spoiled or self.plan.repeatability_off or not self.plan.mixed:
             return
         self._spoiled = claim.items[0].message.key
-        kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
         one = next(one for one in self.booked if self._visit(one) == claim.items[0].message.visit)
-        reference = kept["Appointment", one]["participant"][2]["actor"]["reference"]
-        kept["Patient", reference.partition("/")[2]]["telecom"][0]["value"] = "+4520999999"
+        self._patient(one)["telecom"] = [{"system": "phone", "use": "mobile", "value": "+4520999999"}]
 
     def _visit(self, appointment: str) -> str:
         return self.scope.index("visit", self.connection, appointment)
+
+    def _patient(self, appointment: str) -> dict[str, Any]:
+        kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
+        named = kept["Appointment", appointment]["participant"][2]["actor"]["reference"]
+        return kept["Patient", named.partition("/")[2]]
 
     def _start(self, appointment: str) -> datetime:
         kept = self.world.resources[self.world.hospitals[HOSPITAL].ehr_tenant]
@@ -295,9 +304,10 @@ class Run:
     def judge(self) -> Verdict:
         found = Verdict(self.plan.count, kills=len(self.kills), faults=len(self.world.suffered))
         found.in_flight = sum(count for _, count in self.claims.values())
-        texts = Counter((message.to, message.text) for message in self.world.outbox)
+        arrivals = [*self.world.outbox, *self.world.mail]
+        texts = Counter((message.to, message.text) for message in arrivals)
         found.duplicates = sum(times - 1 for times in texts.values())
-        arrived = {message.id for message in self.world.outbox}
+        arrived = {message.id for message in arrivals}
         due = {row.key.split(".", 2)[2]: row.key for row in self.rows("d")}
         reminded = set()
         for row in self.rows("m"):

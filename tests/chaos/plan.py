@@ -20,7 +20,7 @@ class Plan:
     count: int
     """Visits; with `mixed` each has about two messages."""
     mixed: bool = False
-    """Some visits are moved or cancelled, and who still has one is reminded of it."""
+    """Some visits are moved or cancelled, and who still has one is reminded of it; one patient in five by e-mail."""
     kills: int = 0
     fault_rate: float = 0.0
     restart_storage: bool = False
