@@ -132,10 +132,7 @@ class _Batch:
         self.new: list[Visit] = []
         self._steps: dict[str, _Step] = {}
         self._fresh: list[_Step] = []
-        self._of_person: dict[str, list[Visit]] = defaultdict(list)
-        for visit in known.values():
-            if visit.state == "live":
-                self._of_person[visit.person].append(visit)
+        self._of_person: dict[str, dict[str, Visit]] = defaultdict(dict)
 
     def observe(self, appointment: ehr.Appointment) -> None:
         key = self.planner.key(appointment.id)
@@ -244,6 +241,7 @@ class _Batch:
     def changes(self) -> list[Change]:
         asked = [k for k, s in self._steps.items() if s.drop and s.visit.asked.n]
         messages = register.messages_of(self.planner.scope, self.planner.connection.id, asked)
+        self._meet_people()
         found: list[Change] = []
         for key, step in self._steps.items():
             rows = messages.get(key, [])
@@ -254,6 +252,18 @@ class _Batch:
             found.append(self._change(step, dropped))
             self.counts["remembered"] += 1
         return found
+
+    def _meet_people(self) -> None:
+        """Read what else they who are to be reminded have ahead, for the daily cap: in this window and in others."""
+        if not self.planner.connection.messages.reminders:
+            return
+        reminded = [s.visit for s in self._steps.values()
+                    if s.more_leads or (s.tell and s.tell.kind != "cancellation")]  # fmt: skip
+        people = {visit.person for visit in reminded if visit.person}
+        for visit in register.visits_of_people(self.planner.scope, self.planner.connection.id, people):
+            present = self._steps.get(visit.key)
+            if present is None or present.visit.state == "live":
+                self._of_person[visit.person][visit.key] = present.visit if present else visit
 
     def _change(self, step: _Step, dropped: list[tuple[Row, str]]) -> Change:
         visit, planned = step.visit, list[tuple[Message, Outcome]]()
@@ -302,10 +312,11 @@ class _Batch:
             for lead, due in schedule.reminders(visit.start, zone, settings, now, told_at).items()
             if lead in leads
         }
-        others = [o for o in self._of_person[visit.person] if o.key != visit.key] if visit.person else []
-        taken = [due for o in others for due in schedule.reminders(o.start, zone, settings, now).values()]
+        others = [o for o in self._of_person[visit.person].values() if o.key != visit.key] if visit.person else []
+        day = now - timedelta(days=1)  # also what was due today already
+        taken = [due for o in others for due in schedule.reminders(o.start, zone, settings, day).values()]
         kept = schedule.within_cap(taken, wanted, zone, settings.daily_cap)
-        self._of_person[visit.person].append(visit)
+        self._of_person[visit.person][visit.key] = visit
         return [
             (self._message(visit, f"reminder.{n}-{lead}", visit.start), Outcome("planned", f"reminder.{lead}", due=due))
             if lead in kept

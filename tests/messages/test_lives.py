@@ -191,6 +191,23 @@ def test_the_daily_cap_holds(new_clinic: NewClinic, visits: list[int], cap: int)
     assert all(count <= cap for count in days.values())
 
 
+@pytest.mark.parametrize(("apart", "later"), [(2, 0), (4, 0), (0, 5)])
+def test_the_daily_cap_holds_for_visits_that_are_not_scanned_together(
+    new_clinic: NewClinic, apart: int, later: int
+) -> None:
+    clinic = new_clinic(NOON, daily_cap=1, reminder_leads_minutes=[30], quiet_from="00:00", quiet_until="00:00")
+    clinic.book("51500001", NOON + timedelta(hours=5))
+    clinic.scan()
+    clinic.run(NOON + timedelta(hours=later), timedelta(minutes=15))
+    clinic.book("51500002", NOON + timedelta(hours=5 + apart + later), patient="13207742")
+    clinic.book("51500003", NOON + timedelta(hours=5 + apart + later))
+    clinic.all_due()
+    clinic.scan()
+    clinic.run(NOON + timedelta(hours=10), timedelta(minutes=15))
+    reminded = Counter(sms.to for sms in clinic.sms.sent if "remind" in sms.text)
+    assert reminded == {"+13125557741": 1, "+13125557742": 1}
+
+
 def test_a_normal_life(new_clinic: NewClinic) -> None:
     clinic = new_clinic(NOON)
     clinic.book("51502301", NOON + timedelta(days=3))
