@@ -234,6 +234,38 @@ def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(stage: Stage) -> N
     assert ask(stage, "portal_messages", "POST", form=fields, **one).status_code == 412
 
 
+def test_each_wrong_entry_of_the_form_is_named_at_its_field(stage: Stage) -> None:
+    one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
+    sound, before = form_of(text_of(ask(stage, "portal_messages", **one))), stage.connection.messages
+    wrong = {
+        "reminder_leads_minutes": ["soon", "4", "10081", "1,2,3,4,5", "-15"],
+        "daily_cap": ["", "0", "21", "1.5", "four"],
+        "quiet_from": ["", "9:00", "24:00", "21:60"],
+        "quiet_until": ["8"],
+        "minor_age": ["0", "31", ""],
+        "languages": ["", "english", "e"],
+        "excluded_types": ["a_b", "x" * 65],
+        "allowed_numbers": ["555-0100", "+0123456789", "+1720555014x"],
+        "allowed_addresses": ["me", "a@b", "<a@example.org>"],
+        "text_confirmation": ["{clinic!r} {date} {time} {zone} {link}", "{", "x" * 307],
+        "text_cancellation": ["{patient}"],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            answer = ask(stage, "portal_messages", "POST", form=sound | {name: value}, **one)
+            page = text_of(answer)
+            assert answer.status_code == 422 and f'id="f-{name}-wrong"' in page, f"{name}: {value}"
+            assert stage.connection.messages == before
+    answer = ask(stage, "portal_messages", "POST", form=sound | {"text_change": "{clinic} {date} {time}"}, **one)
+    assert answer.status_code == 422 and "change: must hold {link}, {zone}" in text_of(answer)
+    for channel in ("channel_sms", "channel_email"):
+        sound.pop(channel, None)
+    answer = ask(stage, "portal_messages", "POST", form=sound, **one)
+    assert answer.status_code == 422 and 'id="f-channels-wrong"' in text_of(answer)
+    nothing = ask(stage, "portal_messages", "POST", form={"do": "settings"}, **one)
+    assert nothing.status_code == 422 and stage.connection.messages == before
+
+
 def test_brakes_by_page(stage: Stage) -> None:
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
     for do, paused, by_sender in (
