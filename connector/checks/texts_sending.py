@@ -66,7 +66,7 @@ SENDING: dict[str, Named] = {
             "fail", "operator", "Azure does not let this service send e-mail.",
             "Compare its access with the Azure resource.",
         ),
-        "unanswered": Finding("warn", "", "Azure did not answer.", "Check again in some minutes."),
+        "unanswered": Finding("warn", "", "Azure did not answer.", "Check again in a few minutes."),
         "unused": Finding("pass", "", "This connection sends no e-mail."),
         "missing": Finding(
             "fail", "operator", "This connection is to send e-mail, but the service has no sender address in your "

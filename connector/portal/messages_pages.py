@@ -28,7 +28,7 @@ _LISTS = ("reminder_leads_minutes", "excluded_types", "languages", "allowed_numb
 _NOTES = {
     "settings": N_("The settings are saved."),
     "preview": N_("This is how the texts would look. Nothing is saved yet."),
-    "stop": N_("Noted: this person gets no more messages by this sender."),
+    "stop": N_("Noted: this person gets no more messages from this sender."),
     "start": N_("Noted: this person gets messages again."),
     "on": N_("Messages are on. Visits of the next eight days that were booked before get no confirmation."),
     "off": N_("Messages are off."),
