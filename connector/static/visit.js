@@ -69,7 +69,7 @@ function outside() {
   if (typeof window.APPLINK === "function") return { go: (url) => window.APPLINK(100, url, ""), close: () => {} };
   const tab = window.open("", "_blank");
   if (tab) tab.opener = null;
-  return { go: (url) => tab && tab.location.replace(url), close: () => tab && tab.close() };
+  return { go: (url) => tab && tab.location.replace(url), close: () => tab && tab.close(), blocked: !tab };
 }
 
 async function openOutside(path, id, name) {
@@ -80,6 +80,7 @@ async function openOutside(path, id, name) {
     panel.querySelector("a").href = body[name];
     panel.querySelector("[data-action=copy]").dataset.copy = body[name];
     panel.hidden = false;
+    panel.classList.toggle("warn", Boolean(opened.blocked));
     opened.go(body[name]);
     return body;
   } catch (error) {

@@ -21,7 +21,7 @@ from connector.adapters.tables import Row, RowChanged, RowExists, Value, Write
 from connector.errors import ConnectorError, PermanentError, TransientError
 from connector.keys import CONNECTION_ID, fingerprint
 from connector.tenants import Connection, TenantScope
-from connector.visits.presence import VISITS, put_presence, read_presence
+from connector.visits.presence import VISITS, Presence, put_presence, read_presence
 from connector.visits.roster import Change, Roster
 
 if TYPE_CHECKING:
@@ -76,8 +76,9 @@ def follow(
         logs.event("live.unavailable", connection=connection.id, visit=visit, code=error.code)
         _tell(scope, connection.id, visit, "off", end)
         return False
-    if not unsure:
-        _tell(scope, connection.id, visit, "on", end)
+    now = read_presence(scope, connection.id, visit)
+    if not unsure and not now.text("roster"):  # somebody may have got the address while Graph took its time
+        _tell(scope, connection.id, visit, "off" if _handed_out(now) else "on", end)
     return True
 
 
@@ -200,12 +201,16 @@ def _unsure(scope: TenantScope, connection_id: str, visit: str, end: datetime) -
     """Whether a call may go on already, of which a new subscription will not tell. Then what was counted counts no
     more, and nothing is known until the first event comes: `record` takes it as the proof."""
     before = read_presence(scope, connection_id, visit)
-    if not (before.text("joined_at") or before.text("staff_at") or before.text("roster")):
+    if not (_handed_out(before) or before.text("roster")):
         return False
     nobody: dict[str, Value] = {"roster": "", "lobby": 0, "lobby_since": "", "guests": 0, "staff": 0}
     since = {} if before.text("live") == "off" else {"live_at": clock.now().isoformat()}
     put_presence(scope, connection_id, visit, end=end, live="off", **nobody, **since)
     return True
+
+
+def _handed_out(presence: Presence) -> bool:
+    return bool(presence.text("joined_at") or presence.text("staff_at"))
 
 
 def _tell(scope: TenantScope, connection_id: str, visit: str, live: str, end: datetime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -71,16 +72,23 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     ready = _opened(services.sealer, scope, visit, row)
     if ready is not None and (ready.start, ready.end) == (start, end) and _still_proven(services, scope, row, ready):
         return ready
-    organizer = row.text("organizer")
     tenant_id = scope.tenant_id
-    made = services.graph.create_or_get(
+    create = partial(
+        services.graph.create_or_get,
         tenant_id,
-        organizer,
         external_id=scope.index("meeting", connection.id, appointment.id),
         subject=SUBJECT,
         start=start,
         end=end,
     )
+    try:
+        made = create(row.text("organizer"))
+    except PermanentError:
+        if row.text("organizer") in connection.organizers:
+            raise
+        row = _other_organizer(scope, connection, visit, row)
+        made = create(row.text("organizer"))
+    organizer = row.text("organizer")
     other = ready is not None and ready.join_web_url != made.join_web_url
     following = Thread(
         target=_follow, args=(services, scope, connection, visit, made.join_web_url, end, other), daemon=True
@@ -173,13 +181,6 @@ def expect(services: Services, scope: TenantScope, connection: Connection, visit
 
     Raises RefusedError (409) without organizers, or when they have made as many as Teams allows.
     """
-    if not connection.organizers:
-        raise RefusedError(
-            "meeting.no_organizer",
-            "No organizer account is configured for video visits. Your administrator can add one to the connection.",
-            status=409,
-            title="Not set up yet",
-        )
     organizer = organizers.least_used(scope, connection.organizers, visit)
     about = _about(services.sealer, scope, connection, visit, appointment)
     row = Row(connection.id, f"o.{visit}", {"organizer": organizer, "created": clock.now().isoformat(), **about})
@@ -189,6 +190,17 @@ def expect(services: Services, scope: TenantScope, connection: Connection, visit
         return scope.tables.get(VISITS, connection.id, f"o.{visit}") or row
     organizers.count(scope, organizer)
     return made
+
+
+def _other_organizer(scope: TenantScope, connection: Connection, visit: str, row: Row) -> Row:
+    """In place of an account that makes no meeting and that an administrator took off the list."""
+    organizer = organizers.least_used(scope, connection.organizers, visit)
+    try:
+        changed = scope.tables.update(VISITS, replace(row, values={**row.values, "organizer": organizer}))
+    except RowChanged:  # somebody else was faster
+        return scope.tables.get(VISITS, row.partition, row.key) or row
+    organizers.count(scope, organizer)
+    return changed
 
 
 def _about(

@@ -28,8 +28,15 @@ def counts(scope: TenantScope) -> dict[str, int]:
 def least_used(scope: TenantScope, organizers: Sequence[str], visit: str) -> str:
     """Among equals the visit's hash decides, so that meetings made at once are spread.
 
-    Raises RefusedError (409) when every account has made as many as Teams allows.
+    Raises RefusedError (409) when there is none, or every account has made as many as Teams allows.
     """
+    if not organizers:
+        raise RefusedError(
+            "meeting.no_organizer",
+            "No organizer account is configured for video visits. Your administrator can add one to the connection.",
+            status=409,
+            title="Not set up yet",
+        )
     used, turn = counts(scope), int(visit[:8], 16)
     by_use = sorted(range(len(organizers)), key=lambda n: (used.get(organizers[n], 0), (n - turn) % len(organizers)))
     chosen = organizers[by_use[0]]

@@ -18,6 +18,7 @@ from connector.messages import discover
 from connector.tenants import Connection, TenantScope
 from connector.visits import ahead
 from connector.visits.meeting import Meeting, provision, stored, visit_key
+from connector.visits.presence import put_presence
 from sandbox import entra_tokens, graph_subscriptions, teams
 from sandbox.cast import HARBOR, NORDLYS
 from sandbox.cerner import appointments
@@ -289,6 +290,24 @@ def test_a_meeting_that_is_made_anew_is_followed_instead_of_the_lost_one(visit: 
     assert again.id != visit.graph_id
     eventually(lambda: [one for one in visit.live.world.subscriptions.values() if one.meeting == again.id])
     assert not [one for one in visit.live.world.subscriptions.values() if one.meeting == visit.graph_id]
+
+
+def test_who_got_the_address_before_graph_subscribed_is_not_said_to_be_absent(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = live.services.subscriptions.create
+
+    def slow(tenant_id: str, join_web_url: str, certificate: Any, *, client_state: str, until: Any) -> Any:
+        connection_id, key, _ = client_state.split(".")
+        put_presence(live.scope(), connection_id, key, end=None, joined_at=live.world.now().isoformat())
+        return create(tenant_id, join_web_url, certificate, client_state=client_state, until=until)
+
+    monkeypatch.setattr(live.services.subscriptions, "create", slow)
+    visit = Visit(live)
+    eventually(lambda: (visit.row("p") or Row("", "")).text("live") == "off")
+    visit.join()
+    eventually(lambda: visit.counts() == (1, 0, 0))
+    assert (visit.row("p") or Row("", "")).text("live") == "on"
 
 
 def test_a_renewal_that_failed_once_is_not_said_for_ever(visit: Visit) -> None:

@@ -73,6 +73,17 @@ def test_a_moved_appointment_moves_its_meeting_and_asks_no_more_than_needed(live
     assert (made.body["startDateTime"], made.body["endDateTime"]) == ("2027-03-02T15:00:00Z", "2027-03-02T15:30:00Z")
 
 
+def test_an_organizer_that_is_gone_and_off_the_list_is_replaced(live: Live) -> None:
+    visit, gone = appointment(), "0f0f0f0f-0f0f-4f0f-8f0f-0f0f0f0f0f0f"
+    with pytest.raises(PermanentError):  # as long as it is on the list, an administrator must say so
+        provision(live.services, live.scope(), connection(live, organizers=[gone]), visit)
+    made = provision(live.services, live.scope(), connection(live), visit)
+    assert made.join_web_url and len(meetings(live, visit)) == 1
+    key = visit_key(live.scope(), live.connection_id(), visit.id)
+    row = live.scope().tables.get(VISITS, live.connection_id(), f"o.{key}")
+    assert row is not None and row.text("organizer") in ORGANIZERS
+
+
 def test_a_visit_that_ends_before_it_begins_has_a_meeting_all_the_same(live: Live) -> None:
     visit = appointment()
     for end in START, START - timedelta(minutes=5):
