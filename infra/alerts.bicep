@@ -29,7 +29,7 @@ var counted = [
     name: 'failures'
     severity: 2
     text: 'Requests, scans, sends or purges fail again and again.'
-    query: 'AppTraces | where Message matches regex @\'^[a-z]+\\.([a-z]+_)?(failed|error|unread) \''
+    query: 'AppTraces | where Message matches regex @\'^[a-z]+\\.[a-z_]*(failed|error|unread) \''
     threshold: 5
     operator: 'GreaterThan'
   }

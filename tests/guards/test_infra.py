@@ -204,6 +204,19 @@ def test_counted_lines_are_lines_of_the_code(declared: Mapping[str, Declared]) -
     assert set(functions) <= set(declared)
 
 
+def test_every_failure_that_the_code_names_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    named = set(re.findall(r'"([a-z]+\.[a-z_]*(?:failed|error|unread))"', _all_sources()))
+    assert {"request.failed", "request.error", "vault.failed", "messages.send_failed"} <= named
+    counted = [properties(node) for node in FILES["alerts.bicep"].variable("counted").named_children]
+    query = next(literal(one["query"]) for one in counted if literal(one["name"]) == "failures")
+    pattern = re.search(r"matches regex @'(.*)'", query)
+    assert pattern
+    caplog.set_level("INFO", logger="connector")
+    for name in sorted(named):
+        logs.event(name, code="x")  # as the worker ships it
+        assert re.search(pattern[1], caplog.messages[-1]), name
+
+
 def test_every_alert_has_its_page() -> None:
     guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
     alerts = FILES["alerts.bicep"]
