@@ -161,6 +161,11 @@ def _own_form(req: func.HttpRequest, who: PortalSession) -> dict[str, str]:
     return fields
 
 
+def unknown_action() -> RefusedError:
+    """A form that says nothing, or nothing known, of what it is to do: nothing is guessed."""
+    return RefusedError("portal.unknown_action", N_("This form is not complete. Please open the page again."))
+
+
 def _signed_out(
     services: Services, req: func.HttpRequest, language: Language, who: PortalSession | None
 ) -> func.HttpResponse:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from connector import clock, messages, tenants
 from connector.errors import RefusedError
 from connector.languages import N_
-from connector.portal import forms
+from connector.portal import entrance, forms
 from connector.portal.entrance import Route, Visit
 from connector.portal.message_rules import words_of
 from connector.portal.settings import meanwhile
@@ -91,7 +91,7 @@ def _act(visit: Visit, found: Versioned[tenants.Connection], done: str, kind: st
         by = messages.EMAIL if "@" in typed or not connection.sender_id else connection.sender_id
         messages.enter_opt_out(visit.services, scope, by, typed, actor, out=done == "stop")
     else:
-        raise RefusedError("portal.unknown_action", N_("This form is not complete. Please open the page again."))
+        raise entrance.unknown_action()
 
 
 def _placed(details: Mapping[str, str]) -> dict[str, str]:

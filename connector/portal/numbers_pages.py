@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from connector import numbers, tenants
 from connector.errors import RefusedError
 from connector.numbers import NumberInput
-from connector.portal import forms
+from connector.portal import entrance, forms
 from connector.portal.entrance import Route, Visit
 from connector.tenants import Sender, SenderInput, SenderPatch, Verification, Versioned
 
@@ -25,9 +25,11 @@ def overview(visit: Visit) -> func.HttpResponse:
     """All numbers and names, what may be bought, and a way to enter those that exist already."""
     if not visit.posted:
         return _overview(visit)
-    if visit.fields.get("do") != "add":
+    if visit.fields.get("do") == "buy":
         outcome = buy(visit)
         return outcome if isinstance(outcome, func.HttpResponse) else _overview(visit, outcome)
+    if visit.fields.get("do") != "add":
+        raise entrance.unknown_action()
     typed = {name: visit.fields.get(name, "").strip() for name in _ADD}
     try:
         wanted = SenderInput.model_validate({name.removeprefix("add."): value for name, value in typed.items()})

@@ -9,7 +9,7 @@ import azure.functions as func
 from connector import tenants
 from connector.errors import RefusedError
 from connector.languages import N_
-from connector.portal import settings
+from connector.portal import entrance, settings
 from connector.portal.connection import found
 from connector.portal.entrance import Route, Visit
 from connector.tenants import Connection, ConnectionPatch, Versioned
@@ -22,6 +22,8 @@ def remove(visit: Visit) -> func.HttpResponse:
     done = visit.fields.get("do", "")
     if done == "delete":
         return _delete(visit, present)
+    if done not in ("on", "off"):
+        raise entrance.unknown_action()
     active = done == "on"
 
     def change(etag: str) -> Versioned[Connection]:

@@ -42,8 +42,8 @@ PATTERNS = {
     _SENDER_ID: "must be the id of a sender",
 }
 """What each pattern asks for, in words that follow a field's label."""
-_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]+")
-"""Control characters, line breaks, and what turns the direction of the text that follows."""
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060\\u2066-\\u2069\\ufeff]+")
+"""Control characters, line breaks, what has no width, and what turns the direction of the text that follows."""
 
 
 def _one_line(value: Any) -> Any:

@@ -42,7 +42,8 @@ _KINDS = {
 
 def faults(error: ValidationError) -> dict[str, str]:
     """Path of each wrong field, such as `departments.1.time_zone`, to a message that follows its label."""
-    return {".".join(str(step) for step in fault["loc"]) or "body": _words(fault) for fault in error.errors()}
+    faulty = [([str(step) for step in fault["loc"] if step != "[key]"], fault) for fault in error.errors()]
+    return {".".join(steps) or "body": _words(fault) for steps, fault in faulty}
 
 
 def invalid(details: ValidationError | Mapping[str, str]) -> RefusedError:

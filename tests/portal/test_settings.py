@@ -243,6 +243,27 @@ def test_switching_off_and_on_again(live: Live, admin: Browser, page: str) -> No
     assert stored(live, page.rpartition("/")[2]).active is True
 
 
+def test_messages_that_cannot_be_switched_on_say_what_is_missing_and_where(
+    live: Live, admin: Browser, page: str
+) -> None:
+    path = page.replace("/connections/", "/messages/")
+    form = fields(admin.get(path).text, f'<form method="post" action="{path}', last=False)
+    refused = admin.post(path, data=form | {"do": "on"})
+    assert refused.status_code == 422
+    said = dict(re.findall(r'<li><a href="([^"]*)">[^<]*</a>: ([^<]*)</li>', refused.text))
+    assert said == {"/portal/setup/link": "link one first", f"{page}/departments": "add a department first",
+                    "/portal/setup/sms": "agree to this first"}
+
+
+def test_a_form_that_does_not_say_what_to_do_does_nothing(live: Live, admin: Browser, page: str) -> None:
+    before = tenants.connection(live.scope("cedar"), page.rpartition("/")[2])
+    sent = fields(admin.get(f"{page}/remove").text, f'<form method="post" action="{page}/remove', last=False)
+    for path in f"{page}/remove", "/portal/numbers":
+        for do in "", "x":
+            assert admin.post(path, data=sent | {"do": do}).status_code == 400
+    assert tenants.connection(live.scope("cedar"), page.rpartition("/")[2]) == before
+
+
 def test_what_cannot_be_taken_back_needs_a_repeated_sign_in(live: Live, admin: Browser, page: str) -> None:
     path = f"{page}/remove"
     assert "Confirm who you are first" in admin.get(path).text
