@@ -5,6 +5,7 @@
   const POLL_MS = 10000;
   const TICK_MS = 5000;
   const OLD_MS = 120000;
+  const WAITING = ["waiting", "outside"];
   const here = document.getElementById("visit").dataset.here;
   let skew = 0;
   let came = 0;
@@ -35,7 +36,7 @@
       chime.checked = Boolean(sound);
       chime.addEventListener("change", () => (chime.checked ? ring(0) : (sound = null)));
     }
-    wanted = stage === "waiting" || Boolean(shown().dataset.opens);
+    wanted = WAITING.includes(stage) || Boolean(shown().dataset.opens);
     keepAwake();
     tick();
   }
@@ -92,8 +93,8 @@
   let heard = false;
   async function hear() {
     const { stage, opens } = shown().dataset;
-    if (document.hidden && stage !== "waiting") return;
-    if (heard && !opens && !["open", "waiting", "in_call"].includes(stage)) return;
+    if (document.hidden && !WAITING.includes(stage)) return;
+    if (heard && !opens && !["open", "in_call", ...WAITING].includes(stage)) return;
     heard = true;
     const browser = oldBrowser() ? "old" : "fit";
     const body = JSON.stringify({ browser });
@@ -101,7 +102,7 @@
     if (!answer.ok) return;
     const said = await answer.json();
     if (said.look === shown().dataset.look) return;
-    if (said.in_call && shown().dataset.stage === "waiting") ring(3);
+    if (said.in_call && WAITING.includes(shown().dataset.stage)) ring(3);
     await renew();
   }
 

@@ -28,7 +28,8 @@ from connector.visits.presence import Presence, put_presence, read_presence
 if TYPE_CHECKING:
     from connector.bootstrap import Services
 
-Stage = Literal["early", "open", "waiting", "in_call", "over", "cancelled", "in_person", "unreachable"]
+Stage = Literal["early", "open", "waiting", "outside", "in_call", "over", "cancelled", "in_person", "unreachable"]
+"""`outside`: Join was tapped, and Teams sees nobody: the name is still being typed, or the patient has left."""
 OF_THE_DAY = timedelta(hours=12)
 GONE = ("cancelled", "entered-in-error", "noshow")
 
@@ -75,7 +76,7 @@ class Doorway(Threshold):
 
     @property
     def joinable(self) -> bool:
-        return self.stage in ("open", "waiting", "in_call")
+        return self.stage in ("open", "waiting", "outside", "in_call")
 
     @property
     def opens(self) -> datetime | None:
@@ -165,7 +166,9 @@ def stage_of(before: Threshold, start: datetime | None, end: datetime | None) ->
         return "over"  # what was ended before belongs to an earlier time of the visit
     if before.in_call:
         return "in_call"
-    return "waiting" if presence.text("joined_at") >= opens.isoformat() else "open"
+    if presence.text("joined_at") < opens.isoformat():
+        return "open"
+    return "outside" if presence.text("live") == "on" and not presence.number("lobby") else "waiting"
 
 
 def closes(found: Connection, start: datetime, end: datetime | None) -> datetime:

@@ -13,8 +13,8 @@ from connector.visits.presence import put_presence
 from sandbox.cerner import appointments
 from tests.running import Live
 
-STATES = ("early", "soon", "moved", "open", "late", "waiting", "waiting_unseen", "in_call", "over", "ended_by_phone",
-          "cancelled", "in_person", "wrong")  # fmt: skip
+STATES = ("early", "soon", "moved", "open", "late", "waiting", "waiting_unseen", "outside", "in_call", "over",
+          "ended_by_phone", "cancelled", "in_person", "wrong")  # fmt: skip
 """Beside these: unreachable, and the video that does not open; they need a vendor to be down."""
 
 
@@ -53,6 +53,7 @@ def tokens(live: Live) -> dict[str, str]:
         "late": lambda: see(live, live.book("suri", in_minutes=-5), late_minutes=20, late_at=ago(3)),
         "waiting": lambda: see(live, live.book("suri", in_minutes=-5), **waiting),
         "waiting_unseen": lambda: see(live, live.book("suri", in_minutes=-5), joined_at=ago(3), live="off"),
+        "outside": lambda: see(live, live.book("suri", in_minutes=-5), joined_at=ago(9), live="on"),
         "in_call": lambda: see(live, live.book("suri", in_minutes=-5), joined_at=ago(9), live="on", guests=1),
         "over": lambda: live.book("suri", in_minutes=-200),
         "ended_by_phone": lambda: see(live, live.book("suri", in_minutes=-5), ended="phone", ended_at=ago(1)),

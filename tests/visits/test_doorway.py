@@ -73,6 +73,8 @@ def ago(minutes: float) -> str:
     ("seen", "expected"),
     [
         ({"joined_at": ago(5)}, "waiting"),
+        ({"joined_at": ago(5), "live": "on", "lobby": 1}, "waiting"),
+        ({"joined_at": ago(5), "live": "on"}, "outside"),
         ({"joined_at": ago(5), "live": "on", "guests": 1}, "in_call"),
         ({"joined_at": ago(5), "live": "off", "guests": 1}, "waiting"),
         ({"live": "on", "guests": 1}, "in_call"),
