@@ -85,6 +85,8 @@ class Patient:
     contacts: tuple[ContactPoint, ...] = ()
     reminder_channels: frozenset[Literal["sms", "email"]] | None = None
     """Channels of the recorded preference for appointment reminders; None when there is no such preference."""
+    born_by: date | None = None
+    """The last day on which they can be born: the birth date, or the end of the year or month that is recorded."""
 
 
 @dataclass(frozen=True)

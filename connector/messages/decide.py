@@ -214,7 +214,7 @@ def _patient_rule(patient: ehr.Patient, settings: MessageSettings, today: date) 
         return "deceased"
     if not patient.active or patient.replaced_by:
         return "inactive"
-    born = patient.birth_date
+    born = patient.birth_date or patient.born_by
     if born is not None and not settings.include_minors:
         had_birthday = (today.month, today.day) >= (born.month, born.day)
         if today.year - born.year - (not had_birthday) < settings.minor_age:

@@ -158,7 +158,7 @@ READ_FROM = {
     "meta": {"version"},
     "name": {"display_name", "name"},
     "telecom": {"contacts"},
-    "birthDate": {"birth_date"},
+    "birthDate": {"birth_date", "born_by"},
     "identifier": {"medical_record_number"},
     "communication": {"language"},
     "link": {"replaced_by"},

@@ -251,5 +251,7 @@ def test_record_number_language_and_name() -> None:
         "TESTON, MIRA",
     )
     assert value.birth_date == date(1984, 5, 6)
-    year, dropped = parse.patient(patient() | {"birthDate": "1984"}, BASE)
-    assert (year.birth_date, dropped) == (None, ["Patient.birthDate"])
+    assert value.born_by == value.birth_date
+    for recorded, last in (("1984", date(1984, 12, 31)), ("1984-02", date(1984, 2, 29))):
+        period, dropped = parse.patient(patient() | {"birthDate": recorded}, BASE)
+        assert (period.birth_date, period.born_by, dropped) == (None, last, ["Patient.birthDate"])

@@ -218,6 +218,8 @@ def test_settings_decide(settings: dict[str, Any], rule: str) -> None:
 def test_a_minor_comes_of_age_on_the_birthday_in_the_departments_zone(born: date, minor: bool) -> None:
     case = replace(CASE, patient=replace(MIRA, birth_date=born))
     assert (decided(case).rule == "minor") == minor
+    year = replace(case, patient=replace(case.patient, birth_date=None, born_by=born))  # type: ignore[type-var]
+    assert (decided(year).rule == "minor") == minor, "whoever may be a minor counts as one"
 
 
 def test_quiet_hours_let_changes_pass_and_never_a_reminder() -> None:

@@ -6,6 +6,7 @@ Traps of the vendor are noted where they are met (vendor documentation: fhir.cer
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -149,6 +150,7 @@ def patient(raw: Any, base: str) -> tuple[ehr.Patient, list[str]]:
     born = model.birthDate if isinstance(model.birthDate, date) else None
     if model.birthDate is not None and born is None:
         dropped.append("Patient.birthDate")  # a year or month only
+    born_by = _last_day(model.birthDate) if isinstance(model.birthDate, str) else born
     return ehr.Patient(
         id=model.id,
         active=model.active is not False and "Patient.active" not in dropped,
@@ -161,7 +163,17 @@ def patient(raw: Any, base: str) -> tuple[ehr.Patient, list[str]]:
         language=_language(model.communication),
         contacts=tuple(_contacts(model.telecom, dropped)),
         reminder_channels=_reminder_channels(model.extension),
+        born_by=born_by,
     ), dropped
+
+
+def _last_day(period: str) -> date | None:
+    """Of a year or a month (FHIR R4, date)."""
+    year, _, month = period.partition("-")
+    try:
+        return date(int(year), int(month or 12), monthrange(int(year), int(month or 12))[1])
+    except ValueError:
+        return None
 
 
 def encounter(raw: Any, base: str) -> tuple[ehr.Encounter, list[str]]:
