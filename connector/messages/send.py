@@ -227,15 +227,15 @@ def _deliver(desk: Desk, held: Claim, sends: Sequence[tuple[Message, Send]], rea
         if send.channel in refused:
             outcomes[message.key] = refused[send.channel]
             continue
-        if real() - held.at > WORK:
-            outcomes[message.key] = Outcome("planned", "out_of_time", due=clock.now() + BACK)
-            continue
+        outcome: Outcome | None
         try:
             good = links.of(message.visit)
-            if good == message.generation:
-                outcome = _send_once(desk, held, message, send)
-            else:
+            if good != message.generation:
                 outcome = Outcome("planned", "link_revoked", due=clock.now(), generation=good)
+            elif real() - held.at > WORK:
+                outcome = Outcome("planned", "out_of_time", due=clock.now() + BACK)
+            else:
+                outcome = _send_once(desk, held, message, send)
         except ConnectorError as error:
             wait = timedelta(seconds=min(getattr(error, "retry_after_s", None) or 0, LONGEST.total_seconds()))
             outcome = refused[send.channel] = Outcome("planned", error.code, due=clock.now() + max(BACK, wait))

@@ -284,6 +284,15 @@ def test_brakes_by_page(stage: Stage) -> None:
     assert ask(stage, "portal_messages", "POST", form={"do": "release.everything"}, **one).status_code == 400
 
 
+def test_the_page_says_when_the_schedule_was_not_read(stage: Stage) -> None:
+    one = {"connection": stage.connection_id}
+    for hours, said in ((0, False), (3, True)):
+        stage.discover()
+        stage.forward(60 * hours)
+        shown = text_of(ask(stage, "portal_messages", headers=admin_cookie(stage), **one))
+        assert ("not read completely" in shown) is said
+
+
 def test_staff_enter_a_stop_by_page(stage: Stage) -> None:
     one = {"connection": stage.connection_id, "headers": admin_cookie(stage)}
     number, sender = "+13125552348", stage.connection.sender_id or ""
