@@ -73,7 +73,8 @@ def _add_region(bp: func.Blueprint, services: Callable[[], Services], region: Re
                 settle(services(), scope, found, visit, clock.now(), doubted=bool(hint.get("doubted")))
         except ConnectorError as error:
             logs.event("visits.ahead_failed", connection=found.id, visit=visit, code=error.code)
-            raise
+            if visit is not None:  # the next hour is read again in five minutes anyway
+                raise
 
 
 def hint(
