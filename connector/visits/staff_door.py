@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import azure.functions as func
 
-from connector import web
+from connector import clock, web
 from connector.errors import ConnectorError, PermanentError, RefusedError, TransientError
 from connector.join_link import wrong_link
 from connector.keys import JoinToken, NotOpened
@@ -115,13 +115,15 @@ def _page(door: _Door, req: func.HttpRequest) -> func.HttpResponse:
     presence = read_presence(door.scope, door.connection.id, door.visit)
     department = door.connection.department_of(appointment.location_ids) if appointment else None
     start = appointment.start if appointment else ready.start if ready else None
+    zone = zone_of(appointment, door.connection)
     return web.page(
         "staff_door.html",
         csp=web.content_security_policy(form_action=None),
         token=req.route_params["token"],
         clinic=door.connection.clinic_name,
         department=department.name if department else "",
-        when=times.day_and_time(start, zone_of(appointment, door.connection)) if start else "",
+        when=times.day_and_time(start, zone) if start else "",
+        now=times.time_of_day(clock.now(), zone),
         ehr_status=appointment.status if appointment else "",
         may_join=appointment.status in LIVE if appointment else ready is not None,
         lobby=presence.number("lobby") if presence.text("live") == "on" else 0,
