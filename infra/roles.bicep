@@ -85,7 +85,7 @@ resource appOnVault 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// has client assertions signed, and reads the public halves, of this one key
+// has client assertions signed, and reads the public halves, of this one key; Azure has no narrower role that may sign
 resource appOnKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyName)) {
   scope: key
   name: guid(vault.id, keyName, identityPrincipalId, roles.keyVaultCryptoUser)
