@@ -36,7 +36,7 @@
   // the tests: each resolves to "" or to the code of what is wrong
 
   function testBrowser() {
-    if (/Firefox|FxiOS|SamsungBrowser|; wv\)|FBAN|FBAV|Instagram/.test(agent)) return "browser_other";
+    if (/Firefox|FxiOS|SamsungBrowser|; wv\)|FBAN|FBAV|Instagram|(iPhone|iPad|iPod)(?!.*Safari\/)/.test(agent)) return "browser_other";
     const fit = window.RTCPeerConnection && window.structuredClone && navigator.mediaDevices && navigator.mediaDevices.getUserMedia;
     return fit ? "" : "browser_old";
   }

@@ -17,7 +17,7 @@
   const now = () => Date.now() + skew;
   const oldBrowser = () =>
     !(window.RTCPeerConnection && navigator.mediaDevices && navigator.mediaDevices.getUserMedia && window.structuredClone) ||
-    /Firefox|FxiOS|SamsungBrowser|; wv\)|FBAN|FBAV|Instagram/.test(navigator.userAgent);
+    /Firefox|FxiOS|SamsungBrowser|; wv\)|FBAN|FBAV|Instagram|(iPhone|iPad|iPod)(?!.*Safari\/)/.test(navigator.userAgent);
 
   // what a fresh page needs
 

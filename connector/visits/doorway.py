@@ -139,7 +139,7 @@ def doorway(services: Services, req: func.HttpRequest, *, doing: str = "") -> Do
         return _from_stored(services, before)
     stage = stage_of(before, appointment.start, appointment.end)
     if appointment.status in GONE:
-        stage = "cancelled"
+        stage = "over" if appointment.status == "noshow" else "cancelled"
     elif not appointment.is_video(before.connection.video_codes):
         stage = "in_person"
     return Doorway(

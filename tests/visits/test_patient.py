@@ -245,6 +245,12 @@ def test_an_appointment_that_can_not_be_read_is_not_guessed_at(
         refused(browser, live.join_token(appointment), 503, PHONE)
 
 
+def test_a_visit_that_was_missed_is_over_and_not_cancelled(live: Live, browser: Browser) -> None:
+    appointment = live.book("suri")
+    with spoiled(live, appointment, status="noshow"), live.nothing_stored():
+        refused(browser, live.join_token(appointment), 200, "This visit is over", "Did you miss it", PHONE)
+
+
 @pytest.mark.parametrize("fields", [{"start": None}, {"start": 17}, {"start": "soon"}])
 def test_an_appointment_without_a_start_waits_for_one(live: Live, browser: Browser, fields: dict[str, Any]) -> None:
     appointment = live.book("suri")

@@ -342,6 +342,7 @@ def test_a_denied_permission_is_explained_for_this_browser(live: Live, refusing:
 @pytest.mark.parametrize(
     ("agent", "result"),
     [("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "browser_other"),
+     ("Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148", "browser_other"),
      ("Mozilla/5.0 (Linux; Android 14; SM-A146B) SamsungBrowser/25.0 Chrome/121.0 Mobile", "browser_other")],
 )
 def test_a_browser_in_which_teams_does_not_work_is_named(live: Live, opened: Open, agent: str, result: str) -> None:
