@@ -163,7 +163,10 @@ def inbound(world: World, values: Values) -> Json:
         raise BadRequestError("from and to must be telephone numbers")
     if region != event_grid.REGION:
         raise BadRequestError("only numbers of the Americas get replies")
-    event = event_grid.reply(known["from"], known["to"], str(values.get("text", "")), world.now())
+    text = str(values.get("text", ""))
+    with world.lock:
+        world.replies.append((f"+{known['from']}", text, world.now()))
+    event = event_grid.reply(known["from"], known["to"], text, world.now())
     return {"status": event_grid.deliver(world, event)}
 
 

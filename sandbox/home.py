@@ -98,7 +98,7 @@ def create_app(world: World) -> flask.Flask:  # noqa: C901 - counts every handle
         hospital = world.hospitals.get(hospital_key) or flask.abort(404)
         person = next((p for p in hospital.patients if p.key == person_key), None) or flask.abort(404)
         return flask.render_template(
-            "phone.html", hospital=hospital, person=person, messages=_messages(world, person), mail=_mail(world, person)
+            "phone.html", hospital=hospital, person=person, texts=_texts(world, person), mail=_mail(world, person)
         )
 
     @app.post("/phone/<hospital_key>/<person_key>/reply")
@@ -173,6 +173,14 @@ def _launch(world: World, form: Mapping[str, str]) -> ResponseReturnValue:
 def _messages(world: World, person: Person) -> list[Any]:
     with world.lock:
         return [message for message in world.outbox if message.to == person.mobile]
+
+
+def _texts(world: World, person: Person) -> list[Json]:
+    """Both sides of the conversation, oldest first; `sender` is None for what the person wrote."""
+    got = [{"at": one.accepted_at, "text": one.text, "sender": one.sender} for one in _messages(world, person)]
+    with world.lock:
+        sent = [{"at": at, "text": text, "sender": None} for who, text, at in world.replies if who == person.mobile]
+    return sorted(got + sent, key=lambda one: one["at"])
 
 
 def _mail(world: World, person: Person) -> list[Any]:

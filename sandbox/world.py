@@ -271,6 +271,8 @@ class World:
             """Change notification subscriptions by id; sandbox.graph_subscriptions fills it."""
             self.subscription_quota = 10_000
             self.outbox: list[SentMessage] = []
+            self.replies: list[tuple[str, str, datetime]] = []
+            """What patients texted back: from which number, what, when."""
             self.mail: list[SentEmail] = []
             self.email_operations: dict[str, Json] = {}
             self.email_limits = (30, 100)

@@ -255,6 +255,14 @@ def test_the_home_page_moves_the_same_world(api: Api) -> None:
     assert requests.get(f"{base}/phone/harbor/nobody", timeout=30).status_code == 404
 
 
+def test_a_phone_shows_both_sides_of_the_conversation(api: Api) -> None:
+    sent = SentMessage("i", "americas", "+18005550100", "+13125552348", "Come at nine.", api.world.now())
+    api.world.outbox.append(sent)
+    api.world.replies += [("+13125552348", "C", api.world.now()), ("+17736028194", "Not mine", api.world.now())]
+    page = requests.get(f"{api.world.ports.url('home')}/phone/harbor/mira", timeout=10).text
+    assert page.index("Come at nine.") < page.index('<div class="bubble">C</div>') and "Not mine" not in page
+
+
 def test_whoever_follows_the_page_opens_the_chart_of_the_visit_that_was_booked(api: Api) -> None:
     base = api.world.ports.url("home")
     form = {"hospital": "harbor", "patient": "suri", "clinician": "lindqvist", "in_minutes": "30"}
