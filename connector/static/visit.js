@@ -1,9 +1,11 @@
 // The visit page: fetches its content with the bearer of this launch and carries out the buttons.
-import { follow, silence } from "/static/waiting.js";
+import { follow, inTime, silence } from "/static/waiting.js";
 import { showBoard, leaveBoard } from "/static/board.js";
 
 const session = location.pathname.split("/")[2];
 const content = document.getElementById("content");
+const READ_AGAIN_MS = 300000;
+let readAt = 0;
 let bearer = null;
 try {
   bearer = sessionStorage.getItem("visit." + session);
@@ -58,10 +60,25 @@ async function load(query = "") {
   const answer = await ask("page" + query);
   leaveBoard();
   content.innerHTML = await answer.text();
+  readAt = Date.now();
   // from the Organizer, where no chart says whose visit it is, the choice is the board, with names
   if (document.getElementById("to-board")) return showBoard(ask, send, failed, { view: "mine" });
   follow(ask, failed);
 }
+
+// While the page is open its appointment may be moved or cancelled.
+async function readAgain() {
+  const card = document.getElementById("visit");
+  if (!card || !card.dataset.when || document.hidden || Date.now() - readAt < READ_AGAIN_MS) return;
+  readAt = Date.now();
+  try {
+    const { when, live } = await (await ask("appointment", { signal: inTime() })).json();
+    if (card.isConnected) document.getElementById("changed").hidden = live && when === card.dataset.when;
+  } catch {
+    // what is wrong shows as soon as somebody does something; the light goes on without the EHR
+  }
+}
+setInterval(readAgain, 30000);
 
 // PowerChart opens addresses outside Citrix by APPLINK; else a window of our own, opened before anything is awaited, for
 // browsers allow it only then.

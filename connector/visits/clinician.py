@@ -65,6 +65,16 @@ def blueprint(services: Callable[[], Services]) -> func.Blueprint:
             return web.respond(status=304, headers=headers)
         return web.json_response(presence.status(), headers=headers)
 
+    @bp.function_name("visit_appointment")
+    @bp.route(route="visits/{session}/appointment", methods=["GET"])
+    @web.answers_with_problem
+    def visit_appointment(req: func.HttpRequest) -> func.HttpResponse:
+        """When the page's visit is and whether it still is, read now: an open page shows it as it was."""
+        session = open_chart(services(), req)
+        remembered_visit(session)
+        seen = shown(reader_of(services(), session).appointment(str(session.context.appointment_id)), session)
+        return web.json_response({"when": seen["when"], "live": seen["live"]})
+
     @bp.function_name("visit_handoff")
     @bp.route(route="visits/{session}/handoff", methods=["POST"])
     @web.answers_with_problem

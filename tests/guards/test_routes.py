@@ -46,6 +46,7 @@ AUTHENTICATION = {
     "signin_callback": ONE_TIME_STATE,
     "visit_shell": PUBLIC,  # a page without content
     "visit_page": PAGE_BEARER,
+    "visit_appointment": PAGE_BEARER,
     "visit_status": PAGE_BEARER,
     "visit_join": PAGE_BEARER,
     "visit_send": PAGE_BEARER,

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from connector.visits.meeting import visit_key
 from connector.visits.presence import put_presence
 from sandbox.cast import HARBOR
+from sandbox.cerner import appointments
 from tests.running import Live
 from tests.story.pages import DESKTOP, FRAME, Heard, Visitor
 
@@ -215,6 +216,24 @@ def test_an_open_page_asks_little_less_when_hidden_and_says_when_it_knows_nothin
     desk.page.context.unroute("**/status")
     desk.page.clock.run_for(6000)
     expect(desk.page.locator("#waiting")).not_to_contain_text("No connection since")
+
+
+def test_an_open_page_says_when_its_appointment_was_moved_or_cancelled(live: Live, desk: Desk) -> None:
+    page, changed = desk.page, desk.page.locator("#changed")
+    page.clock.install()
+    desk.open()
+    before = page.locator("#visit h1").inner_text()
+    appointments.move(live.world, "harbor", desk.appointment, live.world.now() + timedelta(minutes=45))
+    page.clock.run_for(240_000)
+    expect(changed).to_be_hidden()
+    page.clock.run_for(90_000)
+    expect(changed).to_be_visible()
+    changed.get_by_role("button", name="Read again").click()
+    expect(page.locator("#visit h1")).not_to_have_text(before)
+    expect(changed).to_be_hidden()
+    appointments.cancel(live.world, "harbor", desk.appointment)
+    page.clock.run_for(330_000)
+    expect(changed).to_be_visible()
 
 
 def test_an_ended_session_asks_to_open_it_from_the_chart_again(live: Live, desk: Desk) -> None:
