@@ -51,7 +51,7 @@ MICROSOFT: dict[str, Named] = {
         "ready": Finding("pass", "", "All %(count)s organizer accounts exist, may sign in and have Teams."),
         "none": Finding(
             "fail", "you", "This connection has no organizer account, so no meeting can be made.",
-            "Add the object id of at least one account that is used for nothing else.",
+            "Name at least one account that is used for nothing else, under Meetings.",
         ),
         "missing": Finding(
             "fail", "you", "These accounts do not exist in your organization: %(accounts)s.",

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
     from connector.bootstrap import Services
 
-__all__ = ["api_blueprint", "pages_blueprint", "signin_blueprint"]
+__all__ = ["ROUTES", "api_blueprint", "pages_blueprint", "signin_blueprint"]
+
+_OF_TENANT = (pages, onboarding, consent, setup, numbers_pages, history, transfer)
+_OF_CONNECTION = (connection, parts, departments, credentials, links, messages_pages, selftest, removal)
+ROUTES = tuple(route for module in (*_OF_TENANT, *_OF_CONNECTION) for route in module.ROUTES)
+"""Every page behind the door of `entrance`."""
 
 
 def pages_blueprint(services: Callable[[], Services]) -> func.Blueprint:
-    """Every page behind the door of `entrance`."""
-    of_tenant = (pages, onboarding, consent, setup, numbers_pages, history, transfer)
-    of_connection = (connection, parts, departments, credentials, links, messages_pages, selftest, removal)
-    routes = (route for module in (*of_tenant, *of_connection) for route in module.ROUTES)
-    return entrance.blueprint(services, routes)
+    return entrance.blueprint(services, ROUTES)

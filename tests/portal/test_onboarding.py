@@ -251,7 +251,7 @@ def test_withdrawing_the_consents_says_what_stops_and_asks_who_it_is(
     assert path in buyer.get("/portal/setup/sms").text
     unproven = admin_of(live, hospitals["buying"])
     said = unproven.get(path).text
-    assert "Nothing more is sent" in said and "Confirm who you are first" in said
+    assert "No connection has messages on now" in said and "Confirm who you are first" in said
     form = fields(unproven.get("/portal/numbers").text)["form"]
     assert "why=confirm" in unproven.post(path, data={"form": form}).headers["Location"]
     scope = live.twin().directory.scope(hospitals["buying"].tid)

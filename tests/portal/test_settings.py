@@ -311,11 +311,13 @@ def test_an_ordinary_user_sees_nothing_of_any_page(live: Live, connection: str, 
     ordinary = Browser(live)
     ordinary.sign_in(oid)
     everything = [*paths(connection), "/portal", "/portal/setup", "/portal/setup/urls", "/portal/setup/sms",
-                  "/portal/setup/link", "/portal/setup/finish", "/portal/numbers", "/portal/history", "/portal/export",
+                  "/portal/setup/link", "/portal/setup/finish", "/portal/setup/sms/withdraw", "/portal/numbers",
+                  "/portal/history", "/portal/export",
                   "/portal/export/configuration.json", "/portal/region", "/portal/consent"]
     for path in everything:
         page = ordinary.get(path)
         assert page.status_code == 403 and "You need another role" in page.text, path
         assert "Cedar Clinic" not in page.text
-    for path in "/portal/setup/urls", "/portal/setup/sms", f"/portal/connections/{connection}/remove":
+    for path in ("/portal/setup/urls", "/portal/setup/sms", "/portal/setup/sms/withdraw",
+                 f"/portal/connections/{connection}/remove"):
         assert ordinary.post(path, data={"do": "off"}).status_code == 403

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from connector import tenants
+from connector import portal, tenants
 from connector.languages import Language
 from sandbox import control
+from sandbox.cast import HARBOR
 from sandbox.world import Hospital
 from tests.portal import newcomers
 from tests.portal.wizard import Administrator
@@ -98,6 +99,28 @@ def test_by_mouse_with_reloads_and_restarts(live: Live, chromium: Browser, hospi
     assert admin.actions <= 33, "clicks and filled fields, from nothing to a hospital that can be launched"
     visitor.close()
     launch_a_visit(live, hospital, launch)
+
+
+ELSEWHERE = {"portal_consent", "portal_region", "portal_setup", "portal_connection_records_json", "portal_export_file",
+             "portal_number_order"}
+"""Redirects and files; the page of an order is looked at while one is under way."""
+
+
+def test_every_page_in_the_dark_on_a_phone(live: Live, chromium: Browser) -> None:
+    """With axe: what the set-up in the light and on a desk does not show."""
+    scope = live.scope("harbor")
+    named = {
+        "connection": tenants.connections(scope)[0].value.id, "sender": tenants.senders(scope)[0].id,
+        "persona": "system",
+    }  # fmt: skip
+    visitor = Visitor(chromium, live.app, set(), Heard(), width=PHONE)
+    visitor.page.emulate_media(color_scheme="dark")
+    Administrator(live, HARBOR, visitor.page).sign_in()
+    for route in portal.ROUTES:
+        if route.name not in ELSEWHERE:
+            visitor.page.goto(f"{live.app}/{route.route.format(**named)}")
+            visitor.look(re.compile(".+"))
+    visitor.close()
 
 
 def launch_a_visit(live: Live, hospital: Hospital, launch: str) -> None:
