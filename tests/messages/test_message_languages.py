@@ -37,6 +37,13 @@ def test_a_text_says_when_and_where_in_few_segments(tag: str, rule: str, sender:
     assert tag == "en" or text != compose(rule, words(sender=sender), MessageSettings(), "en")
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(5, "5 دقائق"), (10, "10 دقائق"), (15, "15 دقيقة"), (60, "60 دقيقة")])
+def test_arabic_counts_few_minutes_in_another_form(minutes: int, said: str) -> None:
+    only = MessageSettings(languages=["ar"])
+    assert said in compose(f"late.{minutes}", words(), only, "ar")
+    assert said in compose_email(f"late.{minutes}", words(), only, "https://stop.example/", "ar").text
+
+
 @pytest.mark.parametrize("tag", OFFERED["patient"])
 @pytest.mark.parametrize("rule", ["reply.confirmed", "reply.call", "reply.help"])
 def test_an_answer_to_a_reply_is_in_the_language_too(tag: str, rule: str) -> None:
