@@ -12,6 +12,7 @@ import uuid
 from datetime import datetime
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from sandbox.world import Json, SentEmail, World
 
@@ -68,7 +69,7 @@ def deliver(world: World, event: Json) -> int:
         session.trust_env = False
         try:
             return session.post(url, json=[event], timeout=30).status_code
-        except requests.RequestException:
+        except (requests.RequestException, HTTPError, OSError):  # an app that is killed in the midst
             return 0
 
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import queue
 import secrets
 import threading
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.padding import PKCS7
 from flask.typing import ResponseReturnValue
+from urllib3.exceptions import HTTPError
 
 from sandbox import entra_tokens, graph_access
 from sandbox.stand_in import world
@@ -38,6 +40,7 @@ CHANGE_TRACKING = "0bf30f3b-4a52-48df-9a82-234910c4a086"
 LONGEST = timedelta(minutes=4320)
 _NEEDED = ("resource", "notificationUrl", "expirationDateTime", "encryptionCertificate", "encryptionCertificateId")
 _RESOURCE = "communications/onlineMeetings(joinWebUrl='{}')/meetingCallEvents"
+_LOG = logging.getLogger("sandbox.graph")
 routes = flask.Blueprint("graph_subscriptions", __name__)
 
 
@@ -135,13 +138,13 @@ def deliver(world: World, found: Subscription, items: list[Json], url: str | Non
         session.trust_env = False
         try:
             return session.post(url or found.body["notificationUrl"], json=delivery, timeout=10).status_code
-        except http.RequestException:
+        except (http.RequestException, HTTPError, OSError):  # an app that is killed in the midst
             return 0
 
 
 def _until_taken(world: World, found: Subscription, items: list[Json]) -> int:
-    """Graph tries for four hours to deliver what is not answered, or with a 5xx; here it gives up after a minute."""
-    until = time.monotonic() + 60
+    """Graph tries for four hours to deliver what is not answered, or with a 5xx; here for three minutes."""
+    until = time.monotonic() + 180
     while (status := deliver(world, found, items)) == 0 or status >= 500:
         if time.monotonic() > until or found.body["id"] not in world.subscriptions:
             break
@@ -196,7 +199,11 @@ def _start_postman(world: World) -> None:
 
 def _carry(notices: queue.SimpleQueue[Callable[[], int]]) -> None:
     while True:
-        notices.get()()
+        notice = notices.get()
+        try:
+            notice()
+        except Exception:  # the next is carried all the same
+            _LOG.exception("a notice of a call is lost")
 
 
 def _meeting_of(tid: str, resource: str) -> Meeting | None:

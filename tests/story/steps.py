@@ -342,7 +342,8 @@ class Story:
         self.book(200)
         eventually(self._nobody_scans, "a killed worker's scan is given up", RECOVERY_S, 0.5)
         scans = self._logged("messages.scanned")
-        self.world.advance(timedelta(minutes=5))
+        seconds_left = 61 - self.world.now().second  # a dispatch comes with each minute: the next is far away
+        self.world.advance(timedelta(minutes=5, seconds=seconds_left))
         eventually(lambda: self._logged("messages.scanned") > scans, "a discovery")
 
     def leave_a_claim_open(self) -> None:
