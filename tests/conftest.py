@@ -22,8 +22,12 @@ ALLOWED_SKIPS: dict[str, str] = {
     "tests/test_package.py::test_the_worker_indexes": "the same",
 }
 
-# Many more invented lives of visits than `make test` has time for: `make test ARGS=--hypothesis-profile=deep`.
-hypothesis.settings.register_profile("deep", print_blob=True)
+# The same examples in each run, and no limit of time on one. Others each time, and many more invented lives of visits
+# than `make test` has time for: `make test ARGS=--hypothesis-profile=deep`.
+hypothesis.settings.register_profile(
+    "deep", derandomize=False, deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ci")
 
 STARTED = pytest.StashKey[float]()
 STORAGE_OPERATIONS = pytest.StashKey[int]()

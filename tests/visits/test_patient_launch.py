@@ -51,6 +51,7 @@ def test_it_leads_to_the_next_visit_days_ahead_too(live: Live, browser: Browser)
     assert visit_of(live, where) == sooner and "Test camera and sound" in browser.get(where).text
 
 
+@pytest.mark.usefixtures("nothing_booked")
 def test_a_proxy_and_a_token_without_a_patient(live: Live, browser: Browser) -> None:
     theirs = live.book("suri", in_minutes=1)
     live.book("suri", in_minutes=9)
