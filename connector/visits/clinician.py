@@ -18,7 +18,7 @@ from connector.tenants import connection
 from connector.visits import times
 from connector.visits.actions import LATE_MINUTES, patient_link
 from connector.visits.chart import no_ehr, open_chart, pick, picked, reader_of, remembered_visit, shown
-from connector.visits.find import Candidates, find_visit, zone_of
+from connector.visits.find import Candidates, find_visit, zone_named
 from connector.visits.meeting import stored, visit_key
 from connector.visits.presence import Presence, read_presence
 
@@ -146,13 +146,13 @@ def _page_without_ehr(services: Services, session: VisitSession) -> func.HttpRes
     if ready is None:
         return None
     presence: Presence = read_presence(session.scope, found.id, visit)
-    zone, token = zone_of(None, found), JoinToken(found.id, appointment_id, presence.generation)
+    zone, token = zone_named(ready.department, found), JoinToken(found.id, appointment_id, presence.generation)
     return web.page(
         "visit.html",
         visit={
             "when": times.day_and_time(ready.start, zone), "until": times.time_of_day(ready.end, zone),
-            "start": ready.start.isoformat(), "opens": "", "department": "", "status": "", "zone": zone.key,
-            "live": True, "today": True, "colleagues": False,
+            "start": ready.start.isoformat(), "opens": "", "department": ready.department, "status": "",
+            "zone": zone.key, "live": True, "today": True, "colleagues": False,
         },
         ehr_down=True,
         seen=presence.status(),

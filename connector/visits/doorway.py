@@ -21,7 +21,7 @@ from connector.keys import JoinToken
 from connector.languages import Language
 from connector.messages import was_moved
 from connector.tenants import Connection, TenantScope
-from connector.visits.find import zone_of
+from connector.visits.find import zone_named, zone_of
 from connector.visits.meeting import Meeting, stored, visit_key
 from connector.visits.presence import Presence, put_presence, read_presence
 
@@ -179,7 +179,7 @@ def _from_stored(services: Services, before: Threshold) -> Doorway:
     """The EHR is unreachable: a meeting made before still lets the patient in, within its stored times."""
     found = before.connection
     meeting = stored(services, before.scope, found, before.visit)
-    zone = ZoneInfo(found.departments[0].time_zone if found.departments else "UTC")
+    zone = zone_named(meeting.department if meeting else "", found)
     if meeting is None:
         return Doorway(**vars(before), stage="unreachable", start=None, end=None, zone=zone)
     stage = stage_of(before, meeting.start, meeting.end)

@@ -86,12 +86,16 @@ def practitioner_of(fhir_user: str) -> str | None:
     return identity if kind.endswith("Practitioner") else None
 
 
-def zone_of(appointment: Appointment | None, connection: Connection) -> ZoneInfo:
-    """The department's zone; the first department's when the appointment's location is in none, or not known."""
-    department = connection.department_of(appointment.location_ids) if appointment else None
-    if department is None and connection.departments:
-        department = connection.departments[0]
-    return ZoneInfo(department.time_zone if department else "UTC")
+def zone_of(appointment: Appointment, connection: Connection) -> ZoneInfo:
+    """As `zone_named`, of the department of the appointment's location."""
+    department = connection.department_of(appointment.location_ids)
+    return zone_named(department.name if department else "", connection)
+
+
+def zone_named(name: str, connection: Connection) -> ZoneInfo:
+    """A department's zone; the first department's when the location is in none, or not known."""
+    named = [one for one in connection.departments if one.name == name] or list(connection.departments[:1])
+    return ZoneInfo(named[0].time_zone if named else "UTC")
 
 
 def _patient(reader: FhirReader, patient_id: str | None) -> Patient | None:

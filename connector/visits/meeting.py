@@ -42,6 +42,8 @@ class Meeting:
     browser_join_url: str | None
     start: datetime
     end: datetime
+    department: str = ""
+    """Its name; empty for a location of no department."""
 
 
 def visit_key(scope: TenantScope, connection_id: str, appointment_id: str) -> str:
@@ -98,8 +100,8 @@ def provision(services: Services, scope: TenantScope, connection: Connection, ap
     if not services.graph.lobby(tenant_id, organizer, made.id).holds_patients:
         raise PermanentError("meeting.lobby_not_proven")
     browser = services.graph.browser_join_url(tenant_id, organizer, made.id)
-    meeting = Meeting(made.id, made.join_web_url, browser, start, end)
     about = _about(services.sealer, scope, connection, visit, appointment)
+    meeting = Meeting(made.id, made.join_web_url, browser, start, end, str(about["department"]))
     _save(services.sealer, scope, visit, replace(row, values={**row.values, **about}), meeting)
     following.join(FOLLOWED_WITHIN_S)
     logs.event("meeting.provisioned", connection=connection.id, visit=visit, browser_join=browser is not None)
@@ -244,7 +246,8 @@ def _opened(sealer: Sealer, scope: TenantScope, visit: str, row: Row) -> Meeting
     except NotOpened:
         return None  # sealed by a key that is gone: createOrGet finds the same meeting again
     meeting_id, join_web_url, browser_join_url = json.loads(box)
-    return Meeting(meeting_id, join_web_url, browser_join_url, _time(row, "start"), _time(row, "end"))
+    start, end, department = _time(row, "start"), _time(row, "end"), row.text("department")
+    return Meeting(meeting_id, join_web_url, browser_join_url, start, end, department)
 
 
 def _time(row: Row, name: str) -> datetime:

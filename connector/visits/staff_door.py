@@ -20,7 +20,7 @@ from connector.tenants import Connection, TenantScope, connection
 from connector.visits import times
 from connector.visits.ahead import LIVE
 from connector.visits.chart import no_ehr
-from connector.visits.find import zone_of
+from connector.visits.find import zone_named
 from connector.visits.meeting import no_meeting, provision, staff_joined, stored, visit_key
 from connector.visits.presence import read_presence
 
@@ -115,13 +115,14 @@ def _page(door: _Door, req: func.HttpRequest) -> func.HttpResponse:
     presence = read_presence(door.scope, door.connection.id, door.visit)
     department = door.connection.department_of(appointment.location_ids) if appointment else None
     start = appointment.start if appointment else ready.start if ready else None
-    zone = zone_of(appointment, door.connection)
+    place = department.name if department else ready.department if ready else ""
+    zone = zone_named(place, door.connection)
     return web.page(
         "staff_door.html",
         csp=web.content_security_policy(form_action=None),
         token=req.route_params["token"],
         clinic=door.connection.clinic_name,
-        department=department.name if department else "",
+        department=place,
         when=times.day_and_time(start, zone) if start else "",
         now=times.time_of_day(clock.now(), zone),
         ehr_status=appointment.status if appointment else "",

@@ -161,6 +161,7 @@ def test_joining_while_the_ehr_or_teams_is_down(live: Live, visit: Visit) -> Non
         assert visit.do("join") == {"join_url": there, "app_url": None}
         page = visit.browser.ask("GET", visit.session, "page")
         assert page.status_code == 200 and "The EHR does not answer" in page.text and "Join in Teams" in page.text
+        assert "Family Medicine" in page.text
         assert live.join_token(visit.appointment) in page.text and "Dhawanika" not in page.text
         assert visit.do("send", 503, channel="sms")["retry"] is True
     assert "Dhawanika" in visit.browser.ask("GET", visit.session, "page").text

@@ -13,6 +13,7 @@ from connector.adapters.tables import Row, Write
 from connector.errors import TransientError
 from connector.tenants import Connection
 from connector.visits import ahead, board_alone
+from connector.visits.find import zone_named
 from connector.visits.meeting import Meeting, stored, visit_key
 from connector.visits.presence import put_presence
 from sandbox.cast import HARBOR
@@ -86,7 +87,7 @@ def test_without_messages_the_next_hour_is_read_and_has_its_meetings(quiet: Quie
     assert wanted() == {visit}
     quiet.settle(visit)
     made = quiet.meeting(visit)
-    assert made is not None and made.browser_join_url
+    assert made is not None and made.browser_join_url and made.department == "Cardiology"
     assert not quiet.row("o", later).values and not quiet.row("o", ordinary).values
     assert wanted() == set()
     appointments.move(quiet.live.world, "harbor", soon, made.start + timedelta(minutes=2))
@@ -96,6 +97,15 @@ def test_without_messages_the_next_hour_is_read_and_has_its_meetings(quiet: Quie
     assert moved is not None and moved.id == made.id and moved.start == made.start + timedelta(minutes=2)
     shown = {row["name"].split(".")[1]: row["department"] for row in board_alone._rows(quiet.scope, quiet.found)}
     assert shown[visit] == "Cardiology" and later not in shown
+
+
+def test_without_the_ehr_times_are_those_of_the_visits_department(quiet: Quiet) -> None:
+    here = quiet.found.departments[0]
+    there = here.model_copy(update={"name": "Denver", "time_zone": "America/Denver"})
+    found = quiet.found.model_copy(update={"departments": [here, there]})
+    assert [zone_named(name, found).key for name in ("Denver", "Cardiology", "", "closed since")] == [
+        "America/Denver", here.time_zone, here.time_zone, here.time_zone]
+    assert zone_named("Denver", found.model_copy(update={"departments": []})).key == "UTC"
 
 
 def test_only_where_no_scan_knows_the_visits_a_worker_reads_them(quiet: Quiet, hints: list[Any]) -> None:
