@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from connector import tenants
+from connector import tenants, visits
 from connector.checks.models import Check, found
 from connector.errors import ConnectorError, PermanentError
 from connector.tenants import Connection, Sender, TenantScope
@@ -33,8 +33,7 @@ def check_sending(services: Services, scope: TenantScope, connection: Connection
         if sender.kind == "phone_number":
             made.append(_owned(services, scope, sender) if ready else found("sender.owned", "not_asked"))
     made.append(_email(services, scope, connection))
-    live = services.settings.graph_notification_certificates
-    return [*made, found("live.status", "ready" if live else "no_certificate")]
+    return [*made, _live(services, scope, connection)]
 
 
 def sender_state(sender: Sender) -> Check:
@@ -46,6 +45,15 @@ def sender_state(sender: Sender) -> Check:
         asked = kept.submitted_on.isoformat() if kept.submitted_on else "?"
         return found("sender.state", "submitted", value=sender.value, date=asked)
     return found("sender.state", kept.state, value=sender.value)
+
+
+def _live(services: Services, scope: TenantScope, connection: Connection) -> Check:
+    if not services.settings.graph_notification_certificates:
+        return found("live.status", "no_certificate")
+    subscribed, refused = visits.live_counts(scope, connection.id)
+    if refused:
+        return found("live.status", "refused", refused=refused, count=subscribed + refused)
+    return found("live.status", "ready")
 
 
 def _owned(services: Services, scope: TenantScope, sender: Sender) -> Check:

@@ -75,6 +75,11 @@ SENDING: dict[str, Named] = {
     }),
     "live.status": Named("Live lobby status", {
         "ready": Finding("pass", "", "Clinicians see who waits in the lobby, as Teams tells it."),
+        "refused": Finding(
+            "warn", "operator", "Teams gave no live status for %(refused)s of the last %(count)s visits: there "
+            "clinicians see who tapped Join, but not who is in the lobby.",
+            "Look into the log for live.unavailable: it holds Microsoft's reason.",
+        ),
         "no_certificate": Finding(
             "warn", "operator", "Clinicians see who tapped Join, but not who is in the lobby.",
             "The operator sets a certificate for Teams' notifications.",

@@ -5,6 +5,7 @@ from connector.visits.ahead import blueprint as ahead_blueprint
 from connector.visits.board import blueprint as board_blueprint
 from connector.visits.board_alone import blueprint as board_alone_blueprint
 from connector.visits.clinician import blueprint as clinician_blueprint
+from connector.visits.live import live_counts
 from connector.visits.meeting import visit_key
 from connector.visits.organizers import counts as meetings_of_month
 from connector.visits.patient import blueprint as patient_blueprint
@@ -22,6 +23,7 @@ __all__ = [
     "board_blueprint",
     "clinician_blueprint",
     "erase_visit",
+    "live_counts",
     "meetings_of_month",
     "patient_blueprint",
     "patient_launch_blueprint",

@@ -82,6 +82,15 @@ def follow(
     return True
 
 
+def live_counts(scope: TenantScope, connection_id: str) -> tuple[int, int]:
+    """Of the visits of today and yesterday whose meetings are made: how many have a live status, and how many do not
+    though it was asked for."""
+    rows = list(scope.tables.query(VISITS, connection_id, start="g.", end="g/"))
+    asked = [row for row in rows if not row.text("subscription")]
+    refused = [row for row in asked if datetime.now(UTC) - _time(row, "claimed") > PATIENCE]
+    return len(rows) - len(asked), len(refused)
+
+
 def _claimed(scope: TenantScope, connection_id: str, visit: str, row: Row | None) -> Row | None:
     """The g row, if it is for us to subscribe: of twenty who make a meeting at once, one does."""
     values: dict[str, Value] = {"claimed": datetime.now(UTC).isoformat()}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
 from connector import tenants
+from connector.adapters.tables import Row
 from connector.checks import Check, sending
 from connector.tenants import Connection, Sender, SenderInput, Verification
 from sandbox.acs import ACS_KEYS
+from sandbox.certificates import notification_certificate
 from sandbox.world import World
 from tests.checks.conftest import Tenant
 from tests.tenants import stamp
@@ -93,6 +96,18 @@ def test_pending_is_blocked_and_told_so(
     assert (check.finding, check.state, check.who) == (finding, state, who)
     assert ("block" in check.formatted().seen) is (state == "fail")
     assert finding != "submitted" or "(2031-02-03)" in check.formatted().seen
+
+
+def test_visits_that_teams_gives_no_live_status_for_are_counted(new_tenant: Callable[..., Tenant]) -> None:
+    tenant = new_tenant(GRAPH_NOTIFICATION_CERTIFICATES=notification_certificate())
+    identity = f"a{secrets.token_hex(4)}"
+    assert ask(tenant, id=identity)["live.status"].finding == "ready"
+    long_ago, soon = datetime(2026, 1, 2, tzinfo=UTC), datetime(2999, 1, 2, tzinfo=UTC)
+    for visit, subscription, claimed in ("one", "s", long_ago), ("two", "", long_ago), ("three", "", soon):
+        values = {"subscription": subscription, "claimed": claimed.isoformat()}
+        tenant.scope.tables.insert("Visits", Row(identity, f"g.{visit}", values))
+    check = ask(tenant, id=identity)["live.status"]
+    assert (check.finding, check.values, check.who) == ("refused", {"refused": 1, "count": 2}, "operator")
 
 
 def test_e_mail_and_live_status(new_tenant: Callable[..., Tenant], world: World) -> None:
