@@ -55,6 +55,7 @@ def purge_visits(scope: TenantScope, connection_id: str) -> int:
     waiting = list(_waiting(scope, connection_id)) if over - kept else []
     for visit in over - kept:
         _forget(scope, connection_id, visit, waiting)
+    _delete(scope, VISITS, _left_over(scope, connection_id, before))
     return len(over - kept)
 
 
@@ -67,6 +68,15 @@ def visit_over(scope: TenantScope, connection_id: str, visit: str, now: datetime
     """Whether nothing is stored of the visit that says it is still to come or going on."""
     rows = (scope.tables.get(VISITS, connection_id, f"{kind}.{visit}") for kind in ("o", "v"))
     return all(_ended(row) < now for row in rows if row)
+
+
+def _left_over(scope: TenantScope, connection_id: str, before: datetime) -> list[Row]:
+    """Claims (named by real time), and sends whose reports are awaited: what sends messages ends them sooner, but only
+    while it may work for the tenant."""
+    yesterday = datetime.now(UTC) - KEEP_VISITS
+    claims = scope.tables.query(VISITS, connection_id, start="k.", end=f"k.{yesterday:%Y%m%dT%H%M%SZ}/")
+    awaited = scope.tables.query(VISITS, connection_id, start="r.", end="r/")
+    return [*claims, *(row for row in awaited if row.text("at") < before.isoformat())]
 
 
 def _waiting(scope: TenantScope, connection_id: str) -> Iterator[Row]:

@@ -70,6 +70,18 @@ def test_a_day_after_its_end_every_row_of_a_visit_is_gone_and_younger_ones_stay(
     assert not any(".young" in key for key in keys(scope, one))
 
 
+def test_claims_and_awaited_reports_go_after_a_day_whoever_was_to_end_them(azurite: Azurite) -> None:
+    services, scope = pinned(azurite)
+    one = connected(services, scope).value.id
+    old, young = (f"k.{datetime.now(UTC) - timedelta(hours=hours):%Y%m%dT%H%M%SZ}.abc" for hours in (25, 23))
+    put(scope, one, old, items="[]")
+    put(scope, one, young, items="[]")
+    put(scope, one, "r.abc.1", at=ended(25), sent="[]")
+    put(scope, one, "r.def.1", at=ended(23), sent="[]")
+    purge_visits(scope, one)
+    assert keys(scope, one) == {young, "r.def.1"}
+
+
 def test_sessions_and_unused_launches_go_when_they_expire(azurite: Azurite) -> None:
     services, scope = pinned(azurite)
     one = connected(services, scope).value
