@@ -2,8 +2,8 @@
 
 Row `p.{visit}` says which generation of links is good. It is raised first, and new links have it at once; the links
 before go on (`previous_until`, real time) until nobody is sending one any more. A worker compares its messages with
-these rows after its claim and again every few seconds, so that is soon: mostly at once, and at the latest when the
-time is over that an attempt can take.
+these rows after its claim and again while it sends, so that is soon: mostly at once, and at the latest when the time is
+over that an attempt can take.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from connector.tenants import TenantScope
 
 LAST_GENERATION = 250
 """The link's token has one byte for it."""
-FRESH_S = 5.0
+FRESH_S = 15.0
 """A worker that read the generations longer ago reads them again before it sends."""
-UNDER_WAY = timedelta(seconds=20)
+UNDER_WAY = timedelta(seconds=30)
 """From a worker's last reading to the beginning of the last attempt that rests on it: FRESH_S, and an attempt that
 hangs (`adapters/acs.py`) before its replay."""
 _LOOK_S = 0.2
