@@ -213,8 +213,13 @@ class Run:
 
     def _stop_a_worker(self) -> None:
         """Not the one that runs the timers: in Azure its lease would go to another instance, here it would not."""
-        self._slow = next(pid for pid in self.live.sandbox.worker_pids if pid != self._leader())
-        os.kill(self._slow, signal.SIGSTOP)
+        while self._slow is None:
+            chosen = next(pid for pid in self.live.sandbox.worker_pids if pid != self._leader())
+            with suppress(ProcessLookupError, FileNotFoundError):  # one that was just killed
+                os.kill(chosen, signal.SIGSTOP)
+                if Path(f"/proc/{chosen}/stat").read_text("ascii").rpartition(")")[2].split()[0] not in "ZX":
+                    self._slow = chosen
+            self._pause.wait(0.05)
 
     def _leader(self) -> int:
         lock = Path(self.live.sandbox.environment["SANDBOX_HOST_DIR"]) / "timers.lock"
