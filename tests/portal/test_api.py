@@ -100,6 +100,7 @@ def test_a_reader_reads(live: Live) -> None:
 BODIES: dict[str, Any] = {
     "checklist_set": {"steps": {}},
     "connection_change": {"name": "Other"}, "sender_link": {"sender_id": "ffffffff"}, "messages_settings_set": {},
+    "messages_previews_of": {},
     "credential_set": {"client_id": "a", "client_secret": "a-good-secret"}, "sender_change": {"label": "x"},
     "departments_set": [{"name": "x", "location_ids": ["1"], "time_zone": "UTC"}], "checks_self_test": {},
     "sender_opt_outs": {"number": "+13125550100"}, "numbers_release": {"confirm": "+18005550100"},

@@ -166,6 +166,13 @@ def test_each_kind_of_text_can_be_looked_at_before_it_is_sent(admin: Admin) -> N
     shown = told(admin.ask("GET", f"{one}/messages/previews"))["previews"]
     assert set(shown) == {"confirmation", "reminder", "change", "cancellation"}
     assert all("Clinic" in kind["text"] and kind["segments"] >= 1 for kind in shown.values())
+    cancelled = "{clinic}: not on {date} {time} {zone}. Call {phone}"
+    own = {"channels": ["sms", "email"], "texts": {"cancellation": cancelled}}
+    other = told(admin.ask("POST", f"{one}/messages/previews", own))
+    assert "Clinic: not on" in other["previews"]["cancellation"]["text"]
+    assert "Clinic" in other["emails"]["confirmation"]["subject"] + other["emails"]["confirmation"]["text"]
+    admin.ask("POST", f"{one}/messages/previews", {"texts": {"reminder": "{who}"}}, status=422)
+    assert told(admin.ask("GET", f"{one}/messages/previews"))["previews"] == shown, "nothing was saved"
 
 
 def test_dates_of_what_takes_weeks_are_noted(admin: Admin) -> None:

@@ -57,9 +57,17 @@ class MessagePreview(BaseModel):
     """Of the SMS, as carriers count and bill it."""
 
 
+class EmailPreview(BaseModel):
+    subject: str
+    text: str
+    """Its plain form."""
+
+
 class MessagePreviews(BaseModel):
     previews: dict[str, MessagePreview]
     """By kind, in the first language."""
+    emails: dict[str, EmailPreview]
+    """The same; empty where e-mail is not offered."""
 
 
 @api.operation("GET", "/messages/status", "Messages of every connection: counts, brakes, alarms")
@@ -80,12 +88,23 @@ def messages_forecast(call: Call) -> Forecast:
 
 @api.operation("GET", f"{OF_ONE}/previews", "What each kind of text looks like, with a made-up visit")
 def messages_previews(call: Call) -> MessagePreviews:
-    found = call.connection
+    return _previews(call, call.connection.messages)
+
+
+@api.operation("POST", f"{OF_ONE}/previews", "The same under other settings; nothing is saved")
+def messages_previews_of(call: Call, body: MessageSettings) -> MessagePreviews:
+    return _previews(call, body)
+
+
+def _previews(call: Call, wanted: MessageSettings) -> MessagePreviews:
+    found, public_url, now = call.connection, call.services.settings.public_url, clock.now()
     sender = tenants.sender(call.scope, found.sender_id) if found.sender_id else None
-    public_url = call.services.settings.public_url
-    shown = messages.previews(found, found.messages, sender, public_url, clock.now())
-    texts = {kind: MessagePreview(text=one.text, segments=one.segments) for kind, one in shown.items()}
-    return MessagePreviews(previews=texts)
+    texts = messages.previews(found, wanted, sender, public_url, now)
+    emails = messages.email_previews(found, wanted, public_url, now)
+    return MessagePreviews(
+        previews={kind: MessagePreview(text=one.text, segments=one.segments) for kind, one in texts.items()},
+        emails={kind: EmailPreview(subject=one.subject, text=one.text) for kind, one in emails.items()},
+    )
 
 
 @api.operation("GET", f"{OF_ONE}/settings", "What patients are told, when, and who is left out")
