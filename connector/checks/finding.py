@@ -1,6 +1,6 @@
 """What one check can find. Templates take `%(name)s` values.
 
-A page translates title, seen and mend by these texts; Babel finds them as the first argument of `Named` and the third
+A page translates title, seen and fix by these texts; Babel finds them as the first argument of `Named` and the third
 and fourth of `Finding`.
 """
 
@@ -21,7 +21,7 @@ class Finding:
     state: State
     who: Who
     seen: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)

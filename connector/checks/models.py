@@ -16,7 +16,7 @@ _MESSAGES = frozenset({"sender", "email", "live"})
 
 
 class Check(BaseModel):
-    """One check. `title`, `seen` and `mend` are templates until `formatted`; no vendor's words are among `values`."""
+    """One check. `title`, `seen` and `fix` are templates until `formatted`; no vendor's words are among `values`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class Check(BaseModel):
     who: Who
     title: str
     seen: str
-    mend: str
+    fix: str
     """Empty when nothing is to be done."""
     command: str = ""
     """What to paste into a Teams PowerShell, as it is."""
@@ -42,7 +42,7 @@ class Check(BaseModel):
 
     def formatted(self, translate: Callable[[str], str] = str) -> Check:
         """The same in words that a person can read, in the language of `translate`."""
-        said = {name: _filled(translate, getattr(self, name), self.values) for name in ("title", "seen", "mend")}
+        said = {name: _filled(translate, getattr(self, name), self.values) for name in ("title", "seen", "fix")}
         return self.model_copy(update=said)
 
 
@@ -55,7 +55,7 @@ def found(check: str, finding: str, *, command: str = "", **values: str | int) -
     known = CHECKS[check]
     text = known.findings[finding]
     return Check(
-        id=check, finding=finding, state=text.state, who=text.who, title=known.title, seen=text.seen, mend=text.mend,
+        id=check, finding=finding, state=text.state, who=text.who, title=known.title, seen=text.seen, fix=text.fix,
         command=command, values=values,
     )  # fmt: skip
 

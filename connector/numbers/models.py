@@ -35,7 +35,7 @@ class ReleaseInput(BaseModel):
 
 
 class NumberOperation(BaseModel):
-    """One purchase or release. `what`, `mend` and `who` are constants of ours, to be translated as they are."""
+    """One purchase or release. `what`, `fix` and `who` are constants of ours, to be translated as they are."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class NumberOperation(BaseModel):
     code: str = ""
     """Why it failed, or what it waits for."""
     what: str = ""
-    mend: str = ""
+    fix: str = ""
     who: Who = ""
     country: str
     kind: Kind
@@ -72,4 +72,4 @@ class NumberOperation(BaseModel):
     def told(self) -> NumberOperation:
         """With the words that belong to state and code."""
         words: Words = CODES.get(self.code) or STATES[self.state]
-        return self.model_copy(update={"what": words.what, "mend": words.mend, "who": words.who})
+        return self.model_copy(update={"what": words.what, "fix": words.fix, "who": words.who})

@@ -62,7 +62,7 @@ class Order:
         return not self.operation.over and self.next_look + LATE < datetime.now(UTC)
 
     def row(self, scope: TenantScope) -> Row:
-        kept = self.operation.model_dump_json(exclude={"what", "mend", "who"})
+        kept = self.operation.model_dump_json(exclude={"what", "fix", "who"})
         values: dict[str, str | int] = {"body": kept, "reservation": self.reservation, "tries": self.tries}
         values["next_look"] = self.next_look.isoformat()
         return Row(scope.tenant_id, f"operation.{self.operation.id}", values, self.etag)
@@ -251,4 +251,4 @@ def _is_held(one: NumberOperation) -> bool:
 
 def _shown(begun: NumberOperation) -> NumberOperation:
     """What the history keeps of it."""
-    return begun.model_copy(update={"what": "", "mend": "", "who": ""})
+    return begun.model_copy(update={"what": "", "fix": "", "who": ""})

@@ -1,6 +1,6 @@
 """What an operation says of itself, in English: what happens, what to do, who can do it.
 
-A page translates `what` and `mend`; Babel finds them as the first two arguments of `Words`.
+A page translates `what` and `fix`; Babel finds them as the first two arguments of `Words`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Who = Literal["", "you", "operator"]
 
 class Words(NamedTuple):
     what: str
-    mend: str = ""
+    fix: str = ""
     who: Who = ""
 
 

@@ -22,11 +22,11 @@ SOON = timedelta(days=30)
 class Finding:
     well: bool
     what: str
-    mend: str = ""
+    fix: str = ""
     """Who can fix it, and how."""
 
     def line(self) -> str:
-        return f"ok    {self.what}" if self.well else f"WRONG {self.what}\n      {self.mend}"
+        return f"ok    {self.what}" if self.well else f"WRONG {self.what}\n      {self.fix}"
 
 
 def examine(services: Services, *, ca_bundle: str | None = None) -> Iterator[Finding]:

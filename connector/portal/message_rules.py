@@ -8,7 +8,7 @@ from __future__ import annotations
 from connector.languages import N_
 
 Words = tuple[str, str, str]
-"""What happened; who can change it (of `mender` in parts.html, "" for nobody); how."""
+"""What happened; who can change it (of `fixer` in parts.html, "" for nobody); how."""
 
 RULES: dict[str, Words] = {
     "due": (N_("Will be sent, if Cerner still says the same then"), "", ""),

@@ -172,7 +172,7 @@ def test_what_is_no_r4_server_is_told_apart(tenant: Tenant, other: OtherServer, 
     other.answers["r4/T/metadata"] = answer
     checks = ask(tenant, other.base)
     assert state(checks)["fhir.metadata"] == finding
-    assert checks["fhir.metadata"].state == "fail" and checks["fhir.metadata"].mend
+    assert checks["fhir.metadata"].state == "fail" and checks["fhir.metadata"].fix
     assert state(checks)["fhir.address"] == "reached"
     assert {state(checks)[name] for name in ("fhir.appointment", "smart.pkce", "system.token")} == {"not_asked"}
     assert "Vendorwords" not in json.dumps([check.model_dump() for check in checks.values()])
@@ -424,7 +424,7 @@ def test_findings_are_whole() -> None:
     for name, check in CHECKS.items():
         for finding, text in check.findings.items():
             assert check.title and text.seen, name
-            assert (text.state == "pass") == (not text.mend), f"{name} {finding}: what is wrong says what to do"
+            assert (text.state == "pass") == (not text.fix), f"{name} {finding}: what is wrong says what to do"
             assert text.state != "fail" or text.who or finding == "unanswered", f"{name} {finding}: who can fix it?"
 
 

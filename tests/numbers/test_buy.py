@@ -122,7 +122,7 @@ def test_each_failure_is_a_named_state(customer: Customer, world: World, mischie
     world.mischief.add(mischief)
     failed = customer.buy()
     assert (failed.state, failed.code, failed.who) == ("failed", code, who)
-    assert failed.what == CODES[code].what and failed.mend and failed.over
+    assert failed.what == CODES[code].what and failed.fix and failed.over
     assert not world.purchases and tenants.senders(customer.scope) == []
     world.mischief.clear()
     assert numbers.allowance(customer.services, customer.scope) == (0, 1)
@@ -253,8 +253,8 @@ def test_hints_do_not_multiply(customer: Customer, world: World) -> None:
 
 def test_texts_are_whole() -> None:
     for code, words in CODES.items():
-        assert words.what and (not words.mend) == (code == "waiting"), code
-        assert not words.mend or words.who, code
+        assert words.what and (not words.fix) == (code == "waiting"), code
+        assert not words.fix or words.who, code
 
 
 @pytest.mark.parametrize("wanted", [

@@ -111,18 +111,18 @@ def test_a_key_that_does_not_serve_says_why_and_who_can_mend_it(
     stamp: Stamp, harm: Callable[[Vault], None], why: str
 ) -> None:
     harm(stamp.kept)
-    wrong, mend = stamp.told().splitlines()[:2]
+    wrong, fix = stamp.told().splitlines()[:2]
     assert wrong == f"WRONG SMART_VAULT_KEY does not sign for you ({why})"
-    assert mend.strip().startswith("Operator: ") and "Key Vault Crypto Officer" in mend
-    assert "127.0.0.1" not in wrong + mend
+    assert fix.strip().startswith("Operator: ") and "Key Vault Crypto Officer" in fix
+    assert "127.0.0.1" not in wrong + fix
 
 
-@pytest.mark.parametrize(("status", "mend"), [
+@pytest.mark.parametrize(("status", "fix"), [
     (502, "the app's identity has no role on the key"), (503, "does not answer the app"),
     (200, "azd hooks run postprovision"),
 ])  # fmt: skip
-def test_what_the_app_itself_may_do_is_seen_from_outside(stamp: Stamp, status: int, mend: str) -> None:
+def test_what_the_app_itself_may_do_is_seen_from_outside(stamp: Stamp, status: int, fix: str) -> None:
     stamp.answers = {"keys": []}, status
     *_, wrong, then = stamp.told().splitlines()
     assert wrong == "WRONG the app publishes the keys that are in the vault"
-    assert mend in then
+    assert fix in then
