@@ -90,7 +90,7 @@ def _authorize(
     if _INTERNET_EXPLORER.search(req.headers.get("User-Agent", "")):
         raise RefusedError(
             "launch.old_browser",
-            "Internet Explorer can not show video visits. Your EHR team can let PowerChart open this application in "
+            "Internet Explorer cannot show video visits. Your EHR team can let PowerChart open this application in "
             "Microsoft Edge.",
             title="Please use Microsoft Edge",
         )

@@ -114,7 +114,7 @@ def no_meeting(error: ConnectorError) -> ConnectorError:
         return error
     if isinstance(error, TransientError):
         status, title = 503, "Teams does not answer"
-        message = "Microsoft Teams does not answer, so the meeting can not be opened. Try again in a moment."
+        message = "Microsoft Teams does not answer, so the meeting cannot be opened. Try again in a moment."
     else:
         status, title = 502, "No meeting from Teams"
         message = (
