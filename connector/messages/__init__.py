@@ -21,6 +21,7 @@ from connector.messages.status import Forecast, MessageStatus
 from connector.messages.status import forecast as connection_forecast
 from connector.messages.status import status as connection_status
 from connector.messages.stops import enter_opt_out, forget_due, pause, pause_sender, release, resume
+from connector.messages.text import answered
 from connector.messages.triggers import blueprint
 from connector.messages.upcoming import Upcoming, upcoming
 from connector.tenants import TenantScope
@@ -33,6 +34,7 @@ __all__ = [
     "OneOff",
     "SenderFault",
     "Upcoming",
+    "answered",
     "as_restored",
     "blueprint",
     "configured",

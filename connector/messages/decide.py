@@ -17,7 +17,7 @@ from connector.messages.contacts import Contact, allowed_in_test, choose, of_rec
 from connector.messages.email_text import compose_email
 from connector.messages.schedule import quiet_period, stale
 from connector.messages.text import Words, compose
-from connector.tenants import Channel, Connection, Department, MessageSettings, Sender
+from connector.tenants import Channel, Connection, Department, MessageSettings
 
 if TYPE_CHECKING:
     from connector.adapters.acs_email import Email
@@ -101,9 +101,10 @@ def enabled(kind: str, settings: MessageSettings) -> bool:
 
 
 def decide(
-    connection: Connection, sender: Sender | None, case: Case, now: datetime, offered: Sequence[Channel] = ("sms",)
+    connection: Connection, answered: bool, case: Case, now: datetime, offered: Sequence[Channel] = ("sms",)
 ) -> Decision:
-    """Send, skip for a named rule, or wait; a pure function of its arguments. `offered`: what can be sent by here."""
+    """Send, skip for a named rule, or wait; a pure function of its arguments. `answered`: whether a reply is
+    read. `offered`: what can be sent by here."""
     settings, appointment = connection.messages, case.appointment
     if case.held:
         return Later(case.held, now + RETRY)
@@ -124,7 +125,7 @@ def decide(
     contact = choose(of_record(connection, appointment, case.patient, now), offered, case.patient.reminder_channels)
     if isinstance(contact, str):
         return Skip(contact)
-    return _message(connection, sender, case, now, tell, department, contact)
+    return _message(connection, answered, case, now, tell, department, contact)
 
 
 def _visit(
@@ -162,7 +163,7 @@ def _reminder(case: Case, settings: MessageSettings, start: datetime, now: datet
 
 def _message(
     connection: Connection,
-    sender: Sender | None,
+    answered: bool,
     case: Case,
     now: datetime,
     tell: Tell,
@@ -183,7 +184,7 @@ def _message(
     if quiet and tell.kind == "confirmation" and quiet[1] < start:
         return Later("quiet_hours", quiet[1])
     words = Words(clinic=connection.clinic_name, start=start, zone=department.time_zone, link=case.link,
-                  phone=connection.contact_phone, sender=sender.kind if sender else "alphanumeric")  # fmt: skip
+                  phone=connection.contact_phone, answered=answered)  # fmt: skip
     others = others_of_record(connection, appointment, patient, now, contact.to)
     tells = f"{'cancelled' if cancelled else 'live'} {start.isoformat()}"
     if contact.channel == "email":

@@ -173,7 +173,7 @@ def _answer(services: Services, asked: _Asked, rule: str, appointment: ehr.Appoi
         zone=department.time_zone if department else "UTC",
         link="",
         phone=connection.contact_phone,
-        sender=asked.sender.kind,
+        answered=True,
     )
     known_as = reference(connection.id, uuid.uuid4().hex, key)
     try:

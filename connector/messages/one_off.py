@@ -22,7 +22,7 @@ from connector.messages.contacts import Contact
 from connector.messages.email_text import compose_email
 from connector.messages.phone import typed_mobile
 from connector.messages.reference import Awaiting, Sent, reference
-from connector.messages.text import Words, compose
+from connector.messages.text import Words, answered, compose
 from connector.regions import region_of
 from connector.tenants import Channel, Connection, Sender, TenantScope, sender
 
@@ -247,7 +247,7 @@ def _words(services: Services, letter: _Letter, appointment: ehr.Appointment) ->
         zone=zone,
         link=f"{services.settings.public_url}/j/{token.seal(services.sealer)}",
         phone=connection.contact_phone,
-        sender=letter.sender.kind if letter.sender else "alphanumeric",
+        answered=answered(letter.sender, letter.scope.region),
     )
 
 

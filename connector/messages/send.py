@@ -20,6 +20,7 @@ from connector.messages.ledger import Claim, Item, Message, Outcome
 from connector.messages.plan import contact_key, person_key
 from connector.messages.reference import reference
 from connector.messages.revoke import Generations
+from connector.messages.text import answered
 from connector.tenants import Channel, Connection, Sender, TenantScope
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def judge(desk: Desk, messages: Sequence[Message], now: datetime) -> dict[Messag
     appointments = {a.id: a for a in desk.reader.appointments_by_id(wanted).items} if wanted else {}
     people = sorted({a.patient_ids[0] for a in appointments.values() if len(a.patient_ids) == 1})
     patients = {p.id: p for p in desk.reader.patients_by_id(people).items} if people else {}
+    replies = answered(desk.sender, desk.scope.region)
     decisions: dict[Message, Decision] = {}
     for message in messages:
         appointment_id = ids.get(message)
@@ -175,7 +177,7 @@ def judge(desk: Desk, messages: Sequence[Message], now: datetime) -> dict[Messag
             link=_link(desk, message, appointment_id or ""), kind=_kind(message), lead=message.lead,
             told=message.told, held=held[message], stop=partial(_stop, desk, message, appointment_id or ""),
         )  # fmt: skip
-        decisions[message] = decide(desk.connection, desk.sender, case, now, desk.offered)
+        decisions[message] = decide(desk.connection, replies, case, now, desk.offered)
     return _permitted(desk, decisions)
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from connector.languages import ENGLISH, locale_of, pick, time_of
-from connector.tenants import MessageSettings
+from connector.regions import Region
+from connector.tenants import MessageSettings, Sender
 from connector.zones import zone_name
 
 if TYPE_CHECKING:
@@ -71,7 +72,13 @@ class Words:
     zone: str
     link: str
     phone: str
-    sender: Literal["phone_number", "alphanumeric"]
+    answered: bool
+    """Whether a reply is read (`answered`); else the text names the page that ends messages, where it fits."""
+
+
+def answered(sender: Sender | None, region: Region) -> bool:
+    """Whether what patients reply reaches us: Event Grid brings texts to numbers of the Americas only."""
+    return sender is not None and sender.kind == "phone_number" and region is Region.AMERICAS
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def compose(rule: str, words: Words, settings: MessageSettings, language: str | 
     template, stop = (environment().get_template(file_of(name, chosen)) for name in (kind, "stop"))
     texts, ask = [], settings.replies and kind in ("confirmation", "reminder")
     for room in (3, 2, 1, 0):
-        more = {"room": room, "rule": rule, "sender": words.sender, "minutes": rule.partition(".")[2], "ask": ask}
+        more = {"room": room, "rule": rule, "answered": words.answered, "minutes": rule.partition(".")[2], "ask": ask}
         said = own.format_map(values) if own else template.render(values, **more)
         texts.append(_in_gsm(f"{said.strip()} {stop.render(values, **more)}".strip()))
     return min(texts, key=segments)  # the first of those that cost the same

@@ -141,7 +141,9 @@ def _page(
         forecast=messages.connection_forecast(scope, found.value, now),
         settings=shown,
         kinds=KINDS,
-        previews=messages.previews(found.value, worded, _sender(scope, found.value), public_url, now),
+        previews=messages.previews(
+            found.value, worded, messages.answered(_sender(scope, found.value), scope.region), public_url, now
+        ),
         email_previews=messages.email_previews(found.value, worded, public_url, now),
         previewed=preview is not None,
         typed=typed or {},

@@ -13,7 +13,7 @@ from connector.messages.compare import Told
 from connector.messages.decide import Case, Decision, Later, Send, Skip, decide
 from connector.messages.phone import mobile_number
 from connector.messages.schedule import quiet_period
-from connector.tenants import Connection, Department, MessageSettings, Sender
+from connector.tenants import Connection, Department, MessageSettings
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 START = NOW + timedelta(hours=3)
@@ -28,7 +28,6 @@ CONNECTION = Connection(
     messages=MessageSettings(quiet_from="00:00", quiet_until="00:00"),
     departments=[Department(name="Family Medicine", location_ids=["21570461"], time_zone="America/Chicago")],
 )
-SENDER = Sender(id="ab12", kind="phone_number", value="+18005550100", label="Main")
 VISIT = Appointment(
     "51502301",
     "0",
@@ -63,13 +62,13 @@ CASE = Case(VISIT, MIRA, START, lambda who: who == "13207741", lambda to: False,
 
 
 def rule_of(case: Case) -> str:
-    decision = decide(CONNECTION, SENDER, case, NOW)
+    decision = decide(CONNECTION, True, case, NOW)
     assert isinstance(decision, Skip)
     return decision.rule
 
 
 def test_a_video_visit_is_told_with_time_and_link_and_without_names() -> None:
-    decision = decide(CONNECTION, SENDER, CASE, NOW)
+    decision = decide(CONNECTION, True, CASE, NOW)
     assert isinstance(decision, Send)
     assert decision.to == "+13125552348"
     assert "9:00 AM CST" in decision.text and "https://visits.example/j/t0ken " in decision.text
@@ -115,15 +114,15 @@ def test_a_number_is_told_once() -> None:
 
 def test_a_virtual_room_alone_makes_a_video_visit() -> None:
     native = replace(VISIT, service_types=("2581740944",), has_virtual_room=True)
-    assert isinstance(decide(CONNECTION, SENDER, replace(CASE, appointment=native), NOW), Send)
+    assert isinstance(decide(CONNECTION, True, replace(CASE, appointment=native), NOW), Send)
 
 
 def test_what_the_ehr_did_not_return_is_asked_again_until_the_start() -> None:
     missing = replace(CASE, appointment=None)
-    assert isinstance(decide(CONNECTION, SENDER, missing, NOW), Later)
-    assert decide(CONNECTION, SENDER, missing, START) == Skip("appointment_not_returned")
+    assert isinstance(decide(CONNECTION, True, missing, NOW), Later)
+    assert decide(CONNECTION, True, missing, START) == Skip("appointment_not_returned")
     nobody = replace(CASE, patient=None)
-    assert isinstance(decide(CONNECTION, SENDER, nobody, NOW), Later)
+    assert isinstance(decide(CONNECTION, True, nobody, NOW), Later)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_only_a_valid_mobile_in_its_period(
 
 def decided(case: Case = CASE, now: datetime = NOW, **settings: Any) -> Decision:
     messages = MessageSettings(**({"quiet_from": "00:00", "quiet_until": "00:00"} | settings))
-    return decide(CONNECTION.model_copy(update={"messages": messages}), SENDER, case, now)
+    return decide(CONNECTION.model_copy(update={"messages": messages}), True, case, now)
 
 
 def told(state: Any, start: datetime = START, n: int = 1, **changes: Any) -> Case:
@@ -251,7 +250,7 @@ def test_who_is_texted_in_quiet_hours(moment: datetime, ahead: int, kind: Any, z
     mira = replace(MIRA, contacts=(phone("+13125552348"),))
     lead, told_before = 3600 if kind == "reminder" else 0, known.get(kind, Told(start, "live", 1))
     case = replace(CASE, appointment=visit, patient=mira, planned_start=start, kind=kind, lead=lead, told=told_before)
-    decision, now_quiet = decide(clinic, SENDER, case, moment), quiet_period(moment, zone, settings)
+    decision, now_quiet = decide(clinic, True, case, moment), quiet_period(moment, zone, settings)
     if isinstance(decision, Send) and now_quiet:
         assert kind in ("change", "cancellation") or (kind == "confirmation" and start <= now_quiet[1])
     if isinstance(decision, Later):
@@ -262,6 +261,6 @@ def test_who_is_texted_in_quiet_hours(moment: datetime, ahead: int, kind: Any, z
 
 def test_a_test_connection_texts_nobody_but_its_list() -> None:
     test = CONNECTION.model_copy(update={"environment": "test"})
-    assert decide(test, SENDER, CASE, NOW) == Skip("not_allowed_number")
+    assert decide(test, True, CASE, NOW) == Skip("not_allowed_number")
     listed = test.messages.model_copy(update={"allowed_numbers": ["+13125552348"]})
-    assert isinstance(decide(test.model_copy(update={"messages": listed}), SENDER, CASE, NOW), Send)
+    assert isinstance(decide(test.model_copy(update={"messages": listed}), True, CASE, NOW), Send)

@@ -21,7 +21,7 @@ RULES = ["confirmation.new", "reminder.15", "change.moved", "change.reinstated",
 
 def words(**changes: Any) -> Words:
     given = {"clinic": "Harbor Valley Health", "start": NOW, "zone": "America/Chicago", "link": LINK,
-             "phone": "+1 312 234 6700", "sender": "phone_number"}  # fmt: skip
+             "phone": "+1 312 234 6700", "answered": True}  # fmt: skip
     return Words(**(given | changes))
 
 

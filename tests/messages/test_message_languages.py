@@ -20,21 +20,21 @@ SEGMENTS = {"en": 1, "es": 1, "fr": 1, "zh-Hans": 2, "ko": 3, "vi": 3, "ar": 3}
 
 def words(**changes: Any) -> Words:
     given = {"clinic": "Harbor Valley Health", "start": datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "link": LINK,
-             "zone": "America/Chicago", "phone": "+13122346700", "sender": "phone_number"}  # fmt: skip
+             "zone": "America/Chicago", "phone": "+13122346700", "answered": True}  # fmt: skip
     return Words(**(given | changes))
 
 
 @pytest.mark.parametrize("tag", OFFERED["patient"])
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("sender", ["phone_number", "alphanumeric"])
-def test_a_text_says_when_and_where_in_few_segments(tag: str, rule: str, sender: str) -> None:
-    text = compose(rule, words(sender=sender), MessageSettings(languages=["en", tag]), tag)
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_text_says_when_and_where_in_few_segments(tag: str, rule: str, answered: bool) -> None:
+    text = compose(rule, words(answered=answered), MessageSettings(languages=["en", tag]), tag)
     assert segments(text) <= SEGMENTS[tag], text
     assert "Harbor Valley Health" in text and "11:30" in text and "CST" in text
     assert ("18" in text and "11月" in text) == (tag == "zh-Hans" and not rule.startswith("late"))
     assert (LINK in text.replace(f"{LINK}/stop", "")) == (not rule.startswith("cancellation"))
-    assert ("STOP" in text) == (sender == "phone_number")
-    assert tag == "en" or text != compose(rule, words(sender=sender), MessageSettings(), "en")
+    assert ("STOP" in text) == answered
+    assert tag == "en" or text != compose(rule, words(answered=answered), MessageSettings(), "en")
 
 
 @pytest.mark.parametrize(("minutes", "said"), [(5, "5 دقائق"), (10, "10 دقائق"), (15, "15 دقيقة"), (60, "60 دقيقة")])

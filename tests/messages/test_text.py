@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from connector import keys
-from connector.messages.text import Words, compose, preview, segments
+from connector.messages.text import Words, answered, compose, preview, segments
+from connector.regions import Region
 from connector.settings import Key
-from connector.tenants import MessageSettings
+from connector.tenants import MessageSettings, Sender
 from connector.zones import country_of
 
 LINK = "https://visits.harborvalley.example/j/" + "a" * 39
@@ -32,7 +33,7 @@ def say(
         zone,
         link,
         "+13122346700",
-        "phone_number" if stop else "alphanumeric",
+        stop,
     )
     return compose(rule, words, MessageSettings(**settings), "en")
 
@@ -126,7 +127,14 @@ def test_every_text_is_one_segment_and_says_when_and_where(rule: str, stop: bool
     assert ("STOP to opt out" in text) == stop
 
 
-def test_a_name_as_sender_offers_the_stop_link_where_it_fits() -> None:
+def test_a_reply_is_asked_for_only_where_it_is_read() -> None:
+    number = Sender(id="ab12", kind="phone_number", value="+448005550100", label="Main")
+    name = number.model_copy(update={"kind": "alphanumeric", "value": "Nordlys"})
+    assert [answered(number, region) for region in Region] == [region == "americas" for region in Region]
+    assert not answered(name, Region.AMERICAS) and not answered(None, Region.AMERICAS)
+
+
+def test_where_no_reply_is_read_the_stop_link_is_offered_where_it_fits() -> None:
     short = "https://v.example/j/abc"
     assert f"Stop: {short}/stop" in say("2026-11-18T17:30", "Europe/Copenhagen", stop=False, link=short)
     cancelled = say("2026-11-18T17:30", "Europe/Copenhagen", "cancellation.cancelled", stop=False)
@@ -162,7 +170,7 @@ def test_placeholders_are_checked(text: str, fault: str) -> None:
 
 def test_a_preview_counts_what_is_billed() -> None:
     words = Words(
-        "Klinik Ł", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+4533", "alphanumeric"
+        "Klinik Ł", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+4533", False
     )
     seen = preview("confirmation.new", words, MessageSettings())
     assert seen.length == len(seen.text) > 70 and seen.segments == 2
@@ -170,7 +178,7 @@ def test_a_preview_counts_what_is_billed() -> None:
 
 def test_an_unknown_language_falls_back_to_english() -> None:
     words = Words(
-        "Nordlys", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+45", "alphanumeric"
+        "Nordlys", datetime(2026, 11, 18, 17, 30, tzinfo=UTC), "Europe/Copenhagen", LINK, "+45", False
     )
     settings = MessageSettings(languages=["da", "en"])
     assert "video visit" in compose("confirmation.new", words, settings, "da")

@@ -99,7 +99,7 @@ def messages_previews_of(call: Call, body: MessageSettings) -> MessagePreviews:
 def _previews(call: Call, wanted: MessageSettings) -> MessagePreviews:
     found, public_url, now = call.connection, call.services.settings.public_url, clock.now()
     sender = tenants.sender(call.scope, found.sender_id) if found.sender_id else None
-    texts = messages.previews(found, wanted, sender, public_url, now)
+    texts = messages.previews(found, wanted, messages.answered(sender, call.scope.region), public_url, now)
     emails = messages.email_previews(found, wanted, public_url, now)
     return MessagePreviews(
         previews={kind: MessagePreview(text=one.text, segments=one.segments) for kind, one in texts.items()},
